@@ -1,0 +1,140 @@
+//! What a device says.
+
+use heapless::{String, Vec};
+use postcard_schema::Schema;
+use postcard_schema::key::Key;
+use serde::{Deserialize, Serialize};
+
+use crate::image::FrameStatistics;
+use crate::triage::{Causes, Thresholds, Verdict};
+
+/// Version of the framing; a receiver refuses any other.
+pub const PROTOCOL_VERSION: u8 = 1;
+
+/// Fingerprint (FNV-1a) of every field and type of [`Message`]. Sides whose fingerprints differ
+/// were built from different sources.
+pub const SCHEMA_HASH: u64 =
+    u64::from_le_bytes(Key::for_path::<Message>("mcdropout/message").to_bytes());
+
+/// Labels that a greeting has room for.
+pub const MAX_LABELS: usize = 16;
+
+/// A message with its place in the sender's sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Packet {
+    /// Counts messages from 0, wrapping.
+    pub sequence: u32,
+    /// The message.
+    pub message: Message,
+}
+
+/// Anything a device says.
+// Without an allocator the rare, large greeting cannot be boxed.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Schema)]
+pub enum Message {
+    /// Who speaks: first after start, and again from time to time.
+    Hello(Hello),
+    /// One frame's answer.
+    Report(Report),
+    /// Totals: from time to time, and last before the end.
+    Statistics(Statistics),
+}
+
+/// The greeting: what runs, on what, with which model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Schema)]
+pub struct Hello {
+    /// [`SCHEMA_HASH`] of the sender.
+    pub schema: u64,
+    /// Name of the device.
+    pub device: String<24>,
+    /// Version of the software.
+    pub software: String<16>,
+    /// Name of the inference engine.
+    pub engine: String<16>,
+    /// [CRC-32](super::crc32) of the model file.
+    pub model: u32,
+    /// Number of classes.
+    pub classes: u16,
+    /// Names of the first [`MAX_LABELS`] classes, possibly shortened; may be empty.
+    pub labels: Vec<String<16>, MAX_LABELS>,
+    /// Passes per frame, at most.
+    pub passes: u32,
+    /// Seed of the masks.
+    pub seed: u64,
+    /// Limits in force.
+    pub thresholds: Thresholds,
+}
+
+/// One frame's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Schema)]
+pub struct Report {
+    /// Frame number: with the seed it fixes every mask, so the frame can be replayed.
+    pub frame: u32,
+    /// When the frame was captured, µs since the device started (monotonic).
+    pub captured_us: u64,
+    /// From capture to verdict, µs.
+    pub latency_us: u32,
+    /// Predicted class.
+    pub class: u16,
+    /// Mean probability of the predicted class, 0..=1.
+    pub confidence: f32,
+    /// Total uncertainty, nats.
+    pub predictive_entropy: f32,
+    /// Aleatoric part, nats.
+    pub expected_entropy: f32,
+    /// Epistemic part, nats.
+    pub mutual_information: f32,
+    /// Share of passes that voted otherwise, 0..1.
+    pub variation_ratio: f32,
+    /// Standard deviation, over the passes, of the predicted class's probability, 0..=½.
+    pub standard_deviation: f32,
+    /// Lead of the predicted class's mean probability over the second, 0..=1.
+    pub margin: f32,
+    /// Passes used.
+    pub passes: u32,
+    /// Why the frame is flagged; empty if it is accepted.
+    pub causes: Causes,
+    /// What the image looks like.
+    pub image: FrameStatistics,
+}
+
+impl Report {
+    /// Accept or flag.
+    #[must_use]
+    pub const fn verdict(&self) -> Verdict {
+        self.causes.verdict()
+    }
+}
+
+/// Totals since the device started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Schema)]
+pub struct Statistics {
+    /// Frames answered.
+    pub frames: u32,
+    /// Of these, accepted.
+    pub accepted: u32,
+    /// Of these, flagged.
+    pub flagged: u32,
+    /// Frames flagged, by cause, in the order of [`Cause::ALL`](crate::triage::Cause::ALL); a
+    /// frame with several causes counts under each.
+    pub by_cause: [u32; 8],
+    /// Frames that the source or the engine could not serve.
+    pub failed: u32,
+    /// Since the device started, µs.
+    pub uptime_us: u64,
+    /// Whether the device ends with this message.
+    pub last: bool,
+}
+
+/// As much of `text` as fits `N` bytes, cut between characters.
+#[must_use]
+pub fn shortened<const N: usize>(text: &str) -> String<N> {
+    let mut short = String::new();
+    for character in text.chars() {
+        if short.push(character).is_err() {
+            break;
+        }
+    }
+    short
+}

@@ -1,0 +1,418 @@
+//! The text format: one ASCII line a message, for people with a plain terminal and for `grep`.
+//!
+//! ```text
+//! REPORT seq=12 frame=12 verdict=flag causes=unfamiliar+glare class=7 confidence=0.4312 … *1C291CA3
+//! ```
+//!
+//! A line is `HELLO`, `REPORT` or `STATISTICS`, then `key=value` pairs, always all of them in the
+//! same order, then ` *` and the CRC-32 of everything before the space, in eight upper-case
+//! hexadecimal digits; it ends with CR LF. Numbers are decimal (`schema` and `model` hexadecimal),
+//! fractions rounded to 4 digits (limits to 6, or `off`). In names, anything but printable ASCII,
+//! and the characters `% , = * -`, is written as `%` and two hexadecimal digits per byte; a list
+//! without entries is `-`.
+
+use core::fmt::{self, Write};
+use core::str::{FromStr, Split};
+
+use heapless::{String, Vec};
+
+use crate::image::FrameStatistics;
+use crate::triage::{Causes, Thresholds};
+
+use super::message::{Hello, MAX_LABELS, Message, PROTOCOL_VERSION, Packet, Report, Statistics};
+use super::reception::{LinkCounters, Reception};
+use super::{EncodeError, FrameError, crc32};
+
+/// Bytes of the longest line, its CR LF included.
+pub const MAX_LINE: usize = 1728;
+
+/// ` *` and eight digits.
+const TRAILER: usize = 10;
+
+/// Writes one line, its CR LF included, and returns its length.
+///
+/// # Errors
+/// If `out` is too small; [`MAX_LINE`] always suffices.
+pub fn encode(sequence: u32, message: &Message, out: &mut [u8]) -> Result<usize, EncodeError> {
+    let mut line = Line { out, length: 0 };
+    write_message(&mut line, sequence, message).map_err(|_| EncodeError)?;
+    let crc = crc32(&line.out[..line.length]);
+    write!(line, " *{crc:08X}\r\n").map_err(|_| EncodeError)?;
+    Ok(line.length)
+}
+
+/// Finds the messages in a stream of bytes that holds lines; carriage returns are ignored.
+///
+/// Until the first line feed the receiver may have joined in the middle of a line, so what fails
+/// to decode there is discarded without an error; after it, every failure is reported once.
+#[derive(Debug, Clone)]
+pub struct TextDeframer(Reception<MAX_LINE>);
+
+impl TextDeframer {
+    /// A receiver that has heard nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Reception::new())
+    }
+
+    /// What became of the bytes so far.
+    #[must_use]
+    pub fn counters(&self) -> LinkCounters {
+        self.0.counters()
+    }
+
+    /// Takes one byte; gives a packet, or the reason there is none, at the end of each line.
+    pub fn push(&mut self, byte: u8) -> Option<Result<Packet, FrameError>> {
+        match byte {
+            b'\n' => self.0.finish(|line| decode(line)),
+            b'\r' => None,
+            _ => {
+                self.0.push(byte);
+                None
+            }
+        }
+    }
+}
+
+impl Default for TextDeframer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Reads one line, without its CR LF. Fractions come back as they were printed.
+///
+/// # Errors
+/// [`FrameError`], except [`FrameError::TooLong`].
+pub fn decode(line: &[u8]) -> Result<Packet, FrameError> {
+    let (content, trailer) = line
+        .split_last_chunk::<TRAILER>()
+        .ok_or(FrameError::Malformed)?;
+    let digits = trailer.strip_prefix(b" *").ok_or(FrameError::Malformed)?;
+    if crc32(content) != upper_hex(digits).ok_or(FrameError::Malformed)? {
+        return Err(FrameError::Checksum);
+    }
+    let content = core::str::from_utf8(content).map_err(|_| FrameError::Content)?;
+    let (kind, fields) = content.split_once(' ').ok_or(FrameError::Content)?;
+    let mut fields = Fields(fields.split(' '));
+    let sequence = fields.number("seq")?;
+    let message = match kind {
+        "HELLO" => Message::Hello(read_hello(&mut fields)?),
+        "REPORT" => Message::Report(read_report(&mut fields)?),
+        "STATISTICS" => Message::Statistics(read_statistics(&mut fields)?),
+        _ => return Err(FrameError::Content),
+    };
+    match fields.0.next() {
+        None => Ok(Packet { sequence, message }),
+        Some(_) => Err(FrameError::Content),
+    }
+}
+
+fn upper_hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |value, &digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'A'..=b'F' => digit - b'A' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u32::from(digit))
+    })
+}
+
+/// The part of the buffer already written.
+struct Line<'a> {
+    out: &'a mut [u8],
+    length: usize,
+}
+
+impl Write for Line<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length + text.len();
+        self.out
+            .get_mut(self.length..end)
+            .ok_or(fmt::Error)?
+            .copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+fn write_message(line: &mut Line<'_>, seq: u32, message: &Message) -> fmt::Result {
+    match message {
+        Message::Hello(hello) => write_hello(line, seq, hello),
+        Message::Report(report) => write_report(line, seq, report),
+        Message::Statistics(statistics) => write_statistics(line, seq, statistics),
+    }
+}
+
+fn write_hello(line: &mut Line<'_>, seq: u32, hello: &Hello) -> fmt::Result {
+    write!(
+        line,
+        "HELLO seq={seq} protocol={PROTOCOL_VERSION} schema={:016x} device={} software={} \
+         engine={} model={:08x} classes={} labels=",
+        hello.schema,
+        Name(&hello.device),
+        Name(&hello.software),
+        Name(&hello.engine),
+        hello.model,
+        hello.classes,
+    )?;
+    if hello.labels.is_empty() {
+        line.write_str("-")?;
+    }
+    for (index, label) in hello.labels.iter().enumerate() {
+        write!(line, "{}{}", if index > 0 { "," } else { "" }, Name(label))?;
+    }
+    write!(line, " passes={} seed={}", hello.passes, hello.seed)?;
+    for (name, limit) in hello.thresholds.named() {
+        if limit >= f32::MAX {
+            write!(line, " {name}=off")?;
+        } else {
+            write!(line, " {name}={}", Fixed::<6>(limit))?;
+        }
+    }
+    Ok(())
+}
+
+fn read_hello(fields: &mut Fields<'_>) -> Result<Hello, FrameError> {
+    let received = fields.number("protocol")?;
+    if received != PROTOCOL_VERSION {
+        return Err(FrameError::Version {
+            received,
+            expected: PROTOCOL_VERSION,
+        });
+    }
+    Ok(Hello {
+        schema: u64::from_str_radix(fields.value("schema")?, 16)
+            .map_err(|_| FrameError::Content)?,
+        device: read_name(fields.value("device")?)?,
+        software: read_name(fields.value("software")?)?,
+        engine: read_name(fields.value("engine")?)?,
+        model: u32::from_str_radix(fields.value("model")?, 16).map_err(|_| FrameError::Content)?,
+        classes: fields.number("classes")?,
+        labels: read_labels(fields.value("labels")?)?,
+        passes: fields.number("passes")?,
+        seed: fields.number("seed")?,
+        thresholds: Thresholds {
+            max_predictive_entropy: fields.limit("max_predictive_entropy")?,
+            max_mutual_information: fields.limit("max_mutual_information")?,
+            max_expected_entropy: fields.limit("max_expected_entropy")?,
+            max_saturated: fields.limit("max_saturated")?,
+            max_mean: fields.limit("max_mean")?,
+            min_mean: fields.limit("min_mean")?,
+            min_contrast: fields.limit("min_contrast")?,
+            min_sharpness: fields.limit("min_sharpness")?,
+        },
+    })
+}
+
+fn write_report(line: &mut Line<'_>, seq: u32, report: &Report) -> fmt::Result {
+    let fixed = Fixed::<4>;
+    write!(
+        line,
+        "REPORT seq={seq} frame={} verdict={} causes={} class={} confidence={} \
+         predictive_entropy={} expected_entropy={} mutual_information={} variation_ratio={} \
+         standard_deviation={} margin={} passes={} captured_us={} latency_us={} mean={} \
+         contrast={} sharpness={} saturated={} dark={}",
+        report.frame,
+        report.verdict(),
+        report.causes,
+        report.class,
+        fixed(report.confidence),
+        fixed(report.predictive_entropy),
+        fixed(report.expected_entropy),
+        fixed(report.mutual_information),
+        fixed(report.variation_ratio),
+        fixed(report.standard_deviation),
+        fixed(report.margin),
+        report.passes,
+        report.captured_us,
+        report.latency_us,
+        fixed(report.image.mean),
+        fixed(report.image.contrast),
+        fixed(report.image.sharpness),
+        fixed(report.image.saturated),
+        fixed(report.image.dark),
+    )
+}
+
+fn read_report(fields: &mut Fields<'_>) -> Result<Report, FrameError> {
+    let frame = fields.number("frame")?;
+    let verdict = fields.value("verdict")?;
+    let causes: Causes = fields.number("causes")?;
+    if verdict != causes.verdict().name() {
+        return Err(FrameError::Content);
+    }
+    Ok(Report {
+        frame,
+        causes,
+        class: fields.number("class")?,
+        confidence: fields.number("confidence")?,
+        predictive_entropy: fields.number("predictive_entropy")?,
+        expected_entropy: fields.number("expected_entropy")?,
+        mutual_information: fields.number("mutual_information")?,
+        variation_ratio: fields.number("variation_ratio")?,
+        standard_deviation: fields.number("standard_deviation")?,
+        margin: fields.number("margin")?,
+        passes: fields.number("passes")?,
+        captured_us: fields.number("captured_us")?,
+        latency_us: fields.number("latency_us")?,
+        image: FrameStatistics {
+            mean: fields.number("mean")?,
+            contrast: fields.number("contrast")?,
+            sharpness: fields.number("sharpness")?,
+            saturated: fields.number("saturated")?,
+            dark: fields.number("dark")?,
+        },
+    })
+}
+
+fn write_statistics(line: &mut Line<'_>, seq: u32, statistics: &Statistics) -> fmt::Result {
+    write!(
+        line,
+        "STATISTICS seq={seq} frames={} accepted={} flagged={} by_cause=",
+        statistics.frames, statistics.accepted, statistics.flagged,
+    )?;
+    for (index, count) in statistics.by_cause.iter().enumerate() {
+        write!(line, "{}{count}", if index > 0 { "," } else { "" })?;
+    }
+    write!(
+        line,
+        " failed={} uptime_us={} last={}",
+        statistics.failed, statistics.uptime_us, statistics.last
+    )
+}
+
+fn read_statistics(fields: &mut Fields<'_>) -> Result<Statistics, FrameError> {
+    let frames = fields.number("frames")?;
+    let accepted = fields.number("accepted")?;
+    let flagged = fields.number("flagged")?;
+    let mut counts = fields.value("by_cause")?.split(',');
+    let mut by_cause = [0; 8];
+    for slot in &mut by_cause {
+        *slot = parse(counts.next().ok_or(FrameError::Content)?)?;
+    }
+    if counts.next().is_some() {
+        return Err(FrameError::Content);
+    }
+    Ok(Statistics {
+        frames,
+        accepted,
+        flagged,
+        by_cause,
+        failed: fields.number("failed")?,
+        uptime_us: fields.number("uptime_us")?,
+        last: fields.number("last")?,
+    })
+}
+
+fn parse<T: FromStr>(text: &str) -> Result<T, FrameError> {
+    text.parse().map_err(|_| FrameError::Content)
+}
+
+/// The `key=value` pairs of a line not yet read.
+struct Fields<'a>(Split<'a, char>);
+
+impl<'a> Fields<'a> {
+    /// The value of the next pair, which must have this key.
+    fn value(&mut self, key: &str) -> Result<&'a str, FrameError> {
+        self.0
+            .next()
+            .and_then(|pair| pair.strip_prefix(key)?.strip_prefix('='))
+            .ok_or(FrameError::Content)
+    }
+
+    fn number<T: FromStr>(&mut self, key: &str) -> Result<T, FrameError> {
+        parse(self.value(key)?)
+    }
+
+    fn limit(&mut self, key: &str) -> Result<f32, FrameError> {
+        match self.value(key)? {
+            "off" => Ok(f32::MAX),
+            number => parse(number),
+        }
+    }
+}
+
+/// Prints a name without anything that separates fields.
+struct Name<'a>(&'a str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for &byte in self.0.as_bytes() {
+            match byte {
+                b'%' | b',' | b'=' | b'*' | b'-' => write!(f, "%{byte:02X}")?,
+                b'!'..=b'~' => f.write_char(char::from(byte))?,
+                _ => write!(f, "%{byte:02X}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_name<const N: usize>(text: &str) -> Result<String<N>, FrameError> {
+    let mut bytes = Vec::<u8, N>::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let byte = if byte == b'%' {
+            let digits = [rest.next(), rest.next()];
+            let [Some(high), Some(low)] = digits else {
+                return Err(FrameError::Content);
+            };
+            upper_hex(&[high, low]).ok_or(FrameError::Content)? as u8
+        } else {
+            byte
+        };
+        bytes.push(byte).map_err(|_| FrameError::Content)?;
+    }
+    String::from_utf8(bytes).map_err(|_| FrameError::Content)
+}
+
+fn read_labels(text: &str) -> Result<Vec<String<16>, MAX_LABELS>, FrameError> {
+    let mut labels = Vec::new();
+    if text != "-" {
+        for label in text.split(',') {
+            labels
+                .push(read_name(label)?)
+                .map_err(|_| FrameError::Content)?;
+        }
+    }
+    Ok(labels)
+}
+
+/// A number with `DIGITS` decimals, rounded half away from zero, through integers: the formatting
+/// of floats in `core` costs a microcontroller some 20 KiB of flash.
+struct Fixed<const DIGITS: u32>(f32);
+
+impl<const DIGITS: u32> fmt::Display for Fixed<DIGITS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_nan() {
+            return f.write_str("nan");
+        }
+        if self.0.is_sign_negative() {
+            f.write_str("-")?;
+        }
+        if self.0.is_infinite() {
+            return f.write_str("inf");
+        }
+        // |value| = significand · 2^exponent
+        let bits = self.0.abs().to_bits();
+        let biased = bits >> 23;
+        let significand = (bits & 0x7F_FFFF) | if biased > 0 { 1 << 23 } else { 0 };
+        let exponent = biased.max(1) as i32 - 150;
+        let scale = 10_u64.pow(DIGITS);
+        let (whole, fraction) = if exponent >= 0 {
+            (u128::from(significand) << exponent, 0)
+        } else {
+            let shift = exponent.unsigned_abs();
+            let scaled = u64::from(significand) * scale;
+            let rounded = if shift < u64::BITS {
+                (scaled + (1 << (shift - 1))) >> shift
+            } else {
+                0
+            };
+            (u128::from(rounded / scale), rounded % scale)
+        };
+        write!(f, "{whole}.{fraction:0width$}", width = DIGITS as usize)
+    }
+}

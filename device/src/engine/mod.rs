@@ -1,0 +1,86 @@
+//! What runs the network: one deterministic stem per frame, then any number of stochastic passes.
+//!
+//! Every engine draws its dropout masks from [`shared::mask`], so a pass is the same function of
+//! `(seed, frame, pass)` whichever engine computes it, and engines differ in floating-point
+//! rounding only.
+
+use core::fmt;
+use core::ops::Range;
+
+#[cfg(feature = "onnx")]
+mod error;
+#[cfg(feature = "onnx")]
+mod masks;
+#[cfg(feature = "ort")]
+pub mod ort;
+#[cfg(feature = "tract")]
+pub mod tract;
+
+#[cfg(feature = "onnx")]
+pub use error::EngineError;
+
+/// Shape of one model input, without the batch axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct InputShape {
+    /// Planes of the image (1 = luma).
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl InputShape {
+    /// Number of values in one input.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Whether the input holds no value at all.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Display for InputShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.channels, self.height, self.width)
+    }
+}
+
+/// A classifier that samples stochastic passes over one frame.
+pub trait Engine {
+    /// Why the engine could not serve a frame.
+    type Error: fmt::Display;
+
+    /// Name of the engine, as users and reports spell it.
+    fn name(&self) -> &'static str;
+
+    /// Shape of one input.
+    fn input_shape(&self) -> InputShape;
+
+    /// Number of classes, the length of one pass's logits.
+    fn classes(&self) -> usize;
+
+    /// Runs the deterministic stem on one normalised input (row-major channels, rows, columns).
+    ///
+    /// `frame` selects the frame's masks.
+    ///
+    /// # Errors
+    ///
+    /// When `input` has not the length of [`Engine::input_shape`], or the engine fails.
+    fn begin(&mut self, frame: u32, input: &[f32]) -> Result<(), Self::Error>;
+
+    /// Runs passes `passes` over the frame begun last and writes their logits, `[pass][class]`.
+    ///
+    /// Passes may be asked for in any order and any number of times; the same pass of the same
+    /// frame has the same masks each time.
+    ///
+    /// # Errors
+    ///
+    /// When no frame has begun, when `logits` has not `passes.len() * classes()` elements, when a
+    /// pass lies beyond [`shared::mask::MaskSource::MAX_PASSES`], or when the engine fails.
+    fn sample(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), Self::Error>;
+}

@@ -1,0 +1,228 @@
+//! The onnxruntime engine: faster than tract, but its shared library has to be installed.
+
+use std::env;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ort::environment::Environment;
+use ort::session::{Session, SessionInputValue};
+use ort::value::{DynValue, TensorRef};
+use prost::Message as _;
+use tract_onnx::pb::ModelProto;
+
+use super::masks::Sampler;
+use super::{Engine, EngineError, InputShape};
+use crate::onnx::{Model, one_line};
+use crate::source::cache_folder;
+
+const NAME: &str = "ort";
+const STEM: &str = "stem";
+const HEAD: &str = "head";
+/// Where `scripts/setup` puts the library, inside the cache folder.
+const CACHED_LIBRARY: &str = "onnxruntime-1.32.0/libonnxruntime.so";
+/// Names the library's path.
+const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
+
+/// The onnxruntime library that will be used: what `ORT_DYLIB_PATH` names, else the one that
+/// `scripts/setup` put into the cache folder.
+///
+/// # Errors
+///
+/// When it is not there; the message says how to get it.
+pub fn find_library() -> Result<PathBuf, EngineError> {
+    if let Some(path) = env::var_os(LIBRARY_VARIABLE).filter(|value| !value.is_empty()) {
+        let path = PathBuf::from(path);
+        return path.canonicalize().map_err(|e| {
+            EngineError::Library(format!(
+                "{LIBRARY_VARIABLE} names {}, which cannot be used: {e}",
+                path.display()
+            ))
+        });
+    }
+    let path = cache_folder().map(|folder| folder.join(CACHED_LIBRARY));
+    path.as_deref()
+        .filter(|path| path.is_file())
+        .map(Path::to_path_buf)
+        .ok_or_else(|| {
+            let looked = path.map_or("no cache folder".into(), |p| p.display().to_string());
+            EngineError::Library(format!(
+                "onnxruntime is not installed (looked for {looked}): run scripts/setup, or set {LIBRARY_VARIABLE} to a libonnxruntime.so of version 1.{} or newer",
+                ort::MINOR_VERSION
+            ))
+        })
+}
+
+/// The process has one onnxruntime environment, made when the first engine is.
+fn environment() -> Result<&'static Environment, EngineError> {
+    static ENVIRONMENT: OnceLock<Result<Environment, String>> = OnceLock::new();
+    let environment = ENVIRONMENT.get_or_init(|| {
+        let path = find_library().map_err(|e| e.to_string())?;
+        let explain = |reason: String| format!("onnxruntime cannot be used: {}", one_line(&reason));
+        ort::init_from(&path)
+            .map_err(|e| explain(e.to_string()))?
+            .with_name(env!("CARGO_PKG_NAME"))
+            .with_telemetry(false)
+            .build()
+            .map_err(|e| explain(e.to_string()))
+    });
+    environment
+        .as_ref()
+        .map_err(|reason| EngineError::Library(reason.clone()))
+}
+
+/// Runs a model with onnxruntime on the CPU, with its default session options.
+pub struct OrtEngine {
+    sampler: Sampler,
+    stem: Session,
+    stem_shape: Vec<usize>,
+    head: Session,
+    /// The head's inputs: the stem's outputs, then the masks.
+    head_inputs: Vec<String>,
+    /// The stem's outputs for the current frame.
+    crossing: Vec<DynValue>,
+    /// One buffer per site.
+    masks: Vec<Vec<f32>>,
+}
+
+impl fmt::Debug for OrtEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrtEngine")
+            .field("sampler", &self.sampler)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OrtEngine {
+    /// Prepares the model for blocks of `block` passes; `seed` selects the masks.
+    ///
+    /// # Errors
+    ///
+    /// When onnxruntime is absent or too old, when `block` is 0, or when onnxruntime refuses the
+    /// model.
+    pub fn new(model: &Model, block: usize, seed: u64) -> Result<Self, EngineError> {
+        Self::build(model, block, seed, None)
+    }
+
+    /// As [`OrtEngine::new`], on `threads` threads instead of one per core.
+    ///
+    /// # Errors
+    ///
+    /// As [`OrtEngine::new`].
+    pub fn with_threads(
+        model: &Model,
+        block: usize,
+        seed: u64,
+        threads: usize,
+    ) -> Result<Self, EngineError> {
+        Self::build(model, block, seed, Some(threads))
+    }
+
+    fn build(
+        model: &Model,
+        block: usize,
+        seed: u64,
+        threads: Option<usize>,
+    ) -> Result<Self, EngineError> {
+        let sampler = Sampler::new(model, block, seed)?;
+        let environment = environment()?;
+        let stem = session(environment, model.stem(), STEM, threads)?;
+        let head = session(environment, model.head(), HEAD, threads)?;
+        let stem_shape = model.stem_input_dims();
+        Ok(Self {
+            masks: vec![Vec::new(); sampler.site_count()],
+            sampler,
+            stem_shape,
+            head_inputs: head.inputs().iter().map(|i| i.name().to_owned()).collect(),
+            stem,
+            head,
+            crossing: Vec::new(),
+        })
+    }
+
+    fn run_block(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), EngineError> {
+        let run = |e| EngineError::run(NAME, HEAD, &e);
+        let count = passes.len();
+        for (site, mask) in self.masks.iter_mut().enumerate() {
+            mask.resize(self.sampler.mask_shape(site, count).iter().product(), 0.0);
+            self.sampler.fill(site, passes.clone(), mask);
+        }
+        let mut inputs: Vec<(&str, SessionInputValue<'_>)> = Vec::new();
+        let mut names = self.head_inputs.iter().map(String::as_str);
+        for (name, value) in names.by_ref().zip(&self.crossing) {
+            inputs.push((name, value.into()));
+        }
+        for (name, (site, mask)) in names.zip(self.masks.iter().enumerate()) {
+            let shape = self.sampler.mask_shape(site, count);
+            let mask = TensorRef::from_array_view((shape, mask.as_slice())).map_err(run)?;
+            inputs.push((name, mask.into()));
+        }
+        let outputs = self.head.run(inputs).map_err(run)?;
+        let (_, values) = outputs[0].try_extract_tensor::<f32>().map_err(run)?;
+        if values.len() != logits.len() {
+            return Err(EngineError::run(
+                NAME,
+                HEAD,
+                &"the logits have another shape",
+            ));
+        }
+        logits.copy_from_slice(values);
+        Ok(())
+    }
+}
+
+fn session(
+    environment: &Environment,
+    model: &ModelProto,
+    part: &'static str,
+    threads: Option<usize>,
+) -> Result<Session, EngineError> {
+    let explain = |e: ort::Error| EngineError::prepare(NAME, part, &e);
+    let mut builder = Session::builder(environment).map_err(explain)?;
+    if let Some(threads) = threads {
+        builder = builder
+            .with_intra_threads(threads)
+            .map_err(|e| explain(e.into()))?;
+    }
+    builder
+        .commit_from_memory(&model.encode_to_vec())
+        .map_err(explain)
+}
+
+impl Engine for OrtEngine {
+    type Error = EngineError;
+
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn input_shape(&self) -> InputShape {
+        self.sampler.input_shape()
+    }
+
+    fn classes(&self) -> usize {
+        self.sampler.classes()
+    }
+
+    fn begin(&mut self, frame: u32, input: &[f32]) -> Result<(), EngineError> {
+        self.sampler.begin(input)?;
+        let run = |e| EngineError::run(NAME, STEM, &e);
+        let image = TensorRef::from_array_view((self.stem_shape.clone(), input)).map_err(run)?;
+        let outputs = self.stem.run(ort::inputs![image]).map_err(run)?;
+        self.crossing = outputs.into_iter().map(|(_, value)| value).collect();
+        self.sampler.ready(frame);
+        Ok(())
+    }
+
+    fn sample(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), EngineError> {
+        let blocks = self.sampler.blocks(&passes, logits)?;
+        let mut rest = logits;
+        for block in blocks {
+            let (out, after) = rest.split_at_mut(block.len() * self.sampler.classes());
+            rest = after;
+            self.run_block(block, out)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! Shapes, element types and known integer values of every tensor, worked out by tract.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
+use tract_onnx::prelude::{DatumType, InferenceModelExt};
+use tract_onnx::tract_hir::infer::Factoid;
+
+use super::proto::{Dim, value_info};
+use super::validate::MAX_ELEMENTS;
+use super::{OnnxError, one_line};
+
+/// What is known about one tensor.
+#[derive(Debug, Clone)]
+pub(super) struct Fact {
+    pub(super) data_type: DataType,
+    pub(super) shape: Vec<usize>,
+    /// The value of an integer vector that depends on shapes and constants only.
+    pub(super) integers: Option<Vec<i64>>,
+}
+
+pub(super) type Facts = HashMap<String, Fact>;
+
+/// A graph to analyse; every input has a fixed shape.
+pub(super) struct Question<'a> {
+    pub(super) opset: i64,
+    pub(super) nodes: &'a [NodeProto],
+    pub(super) initializers: &'a BTreeMap<String, TensorProto>,
+    pub(super) inputs: Vec<(&'a str, DataType, Vec<usize>)>,
+    pub(super) outputs: &'a [String],
+}
+
+impl Question<'_> {
+    /// Facts by tensor name, of those tensors about which all is known.
+    pub(super) fn answer(&self) -> Result<Facts, OnnxError> {
+        let untyped = |name: &String| tract_onnx::pb::ValueInfoProto {
+            name: name.clone(),
+            ..Default::default()
+        };
+        let inputs = self.inputs.iter().map(|(name, data_type, shape)| {
+            let dims: Vec<Dim> = shape.iter().map(|&n| Dim::Fixed(n)).collect();
+            value_info(name, *data_type, &dims)
+        });
+        let model = ModelProto {
+            ir_version: 8,
+            opset_import: vec![OperatorSetIdProto {
+                domain: String::new(),
+                version: self.opset,
+            }],
+            graph: Some(GraphProto {
+                node: self.nodes.to_vec(),
+                initializer: self.initializers.values().cloned().collect(),
+                input: inputs.collect(),
+                output: self.outputs.iter().map(untyped).collect(),
+                ..GraphProto::default()
+            }),
+            ..ModelProto::default()
+        };
+        let explain =
+            |e: tract_onnx::prelude::TractError| OnnxError::Shapes(one_line(&format!("{e:#}")));
+        let mut parsed = tract_onnx::onnx()
+            .with_ignore_output_shapes(true)
+            .with_ignore_value_info(true)
+            .parse(&model, None)
+            .map_err(explain)?;
+        parsed.model.analyse(false).map_err(explain)?;
+
+        let mut facts = Facts::new();
+        for (name, outlet) in parsed.outlets_by_name {
+            let Ok(fact) = parsed.model.outlet_fact(outlet) else {
+                continue;
+            };
+            let shape = fact.shape.concretize().and_then(|dims| {
+                let sizes = dims.iter().map(|d| usize::try_from(d.as_i64()?).ok());
+                sizes.collect::<Option<Vec<usize>>>()
+            });
+            let data_type = fact.datum_type.concretize().and_then(onnx_type);
+            let (Some(shape), Some(data_type)) = (shape, data_type) else {
+                continue;
+            };
+            let count = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+            if count.is_none_or(|n| n > MAX_ELEMENTS) {
+                return Err(OnnxError::Shapes(format!(
+                    "tensor {name} would have the shape {shape:?}"
+                )));
+            }
+            let integers = fact
+                .value
+                .concretize()
+                .filter(|_| data_type == DataType::Int64)
+                .and_then(|tensor| {
+                    let tensor = tensor.cast_to::<i64>().ok()?;
+                    let view = tensor.to_plain_array_view::<i64>().ok()?;
+                    Some(view.iter().copied().collect())
+                });
+            let fact = Fact {
+                data_type,
+                shape,
+                integers,
+            };
+            facts.insert(name, fact);
+        }
+        Ok(facts)
+    }
+}
+
+/// tract's type for sizes counts as the integers that ONNX declares them to be.
+fn onnx_type(datum_type: DatumType) -> Option<DataType> {
+    Some(match datum_type {
+        DatumType::Bool => DataType::Bool,
+        DatumType::F32 => DataType::Float,
+        DatumType::F64 => DataType::Double,
+        DatumType::F16 => DataType::Float16,
+        DatumType::I8 => DataType::Int8,
+        DatumType::I16 => DataType::Int16,
+        DatumType::I32 => DataType::Int32,
+        DatumType::I64 | DatumType::TDim => DataType::Int64,
+        DatumType::U8 => DataType::Uint8,
+        DatumType::U16 => DataType::Uint16,
+        DatumType::U32 => DataType::Uint32,
+        DatumType::U64 => DataType::Uint64,
+        _ => return None,
+    })
+}

@@ -1,0 +1,177 @@
+//! What a model file tells about itself, in ONNX `metadata_props`.
+//!
+//! Each entry is a key beginning with `mcdropout.` and a JSON value, so that any ONNX tool can
+//! show it.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use shared::image::Normalisation;
+use shared::triage::Thresholds;
+use tract_onnx::pb::{ModelProto, StringStringEntryProto};
+
+use super::{DropoutSite, OnnxError, one_line};
+
+const LABELS: &str = "mcdropout.labels";
+const NORMALISATION: &str = "mcdropout.normalisation";
+const SEED: &str = "mcdropout.seed";
+const SITES: &str = "mcdropout.sites";
+const THRESHOLDS: &str = "mcdropout.thresholds";
+const TRAINING: &str = "mcdropout.training";
+
+/// What a model file tells about itself. What a file does not say has a default.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metadata {
+    /// Names of the classes; by default their numbers.
+    pub labels: Vec<String>,
+    /// From luma in 0..=1 to model input: one for all channels, or one per channel. By default the
+    /// input is the luma itself.
+    pub normalisation: Vec<Normalisation>,
+    /// Seed of the masks; by default 0.
+    pub seed: u64,
+    /// Limits that flag a frame, if the model was calibrated.
+    pub thresholds: Option<Thresholds>,
+    /// Summary of the training, for people to read.
+    pub training: Option<serde_json::Value>,
+}
+
+impl Default for Metadata {
+    fn default() -> Self {
+        Self {
+            labels: Vec::new(),
+            normalisation: vec![Normalisation::IDENTITY],
+            seed: 0,
+            thresholds: None,
+            training: None,
+        }
+    }
+}
+
+/// How a site is described in the file: JSON with the keys `name`, `ratio`, `keep_bits` (keep
+/// probability in steps of 1/65536) and `shape` (without the batch axis).
+#[derive(Serialize, Deserialize)]
+struct SiteEntry {
+    name: String,
+    ratio: f32,
+    keep_bits: u32,
+    shape: Vec<usize>,
+}
+
+fn refuse(key: &str, reason: impl ToString) -> OnnxError {
+    OnnxError::Metadata {
+        key: key.into(),
+        reason: one_line(&reason.to_string()),
+    }
+}
+
+impl Metadata {
+    /// Reads our entries; others are left alone.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::Metadata`] when an entry of ours is not the JSON it should be.
+    pub fn read(entries: &[StringStringEntryProto]) -> Result<Self, OnnxError> {
+        fn parse<T: DeserializeOwned>(
+            entries: &[StringStringEntryProto],
+            key: &str,
+        ) -> Result<Option<T>, OnnxError> {
+            let entry = entries.iter().find(|e| e.key == key);
+            let value = entry.map(|e| serde_json::from_str(&e.value));
+            value.transpose().map_err(|e| refuse(key, e))
+        }
+        let default = Self::default();
+        let metadata = Self {
+            labels: parse(entries, LABELS)?.unwrap_or(default.labels),
+            normalisation: parse(entries, NORMALISATION)?.unwrap_or(default.normalisation),
+            seed: parse(entries, SEED)?.unwrap_or(default.seed),
+            thresholds: parse::<Option<Thresholds>>(entries, THRESHOLDS)?.flatten(),
+            training: parse(entries, TRAINING)?,
+        };
+        if let Some(thresholds) = &metadata.thresholds {
+            thresholds.validate().map_err(|e| refuse(THRESHOLDS, e))?;
+        }
+        Ok(metadata)
+    }
+
+    /// Writes the entries, and that of `sites`, into the model in place of those it has.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::Metadata`] when a number is not one that JSON can hold.
+    pub fn write(&self, model: &mut ModelProto, sites: &[DropoutSite]) -> Result<(), OnnxError> {
+        fn json<T: Serialize>(key: &str, value: &T) -> Result<StringStringEntryProto, OnnxError> {
+            let value = serde_json::to_string(value).map_err(|e| refuse(key, e))?;
+            Ok(StringStringEntryProto {
+                key: key.into(),
+                value,
+            })
+        }
+        let sites: Vec<SiteEntry> = sites
+            .iter()
+            .map(|site| SiteEntry {
+                name: site.name.clone(),
+                ratio: site.ratio,
+                keep_bits: site.keep.bits(),
+                shape: site.shape.clone(),
+            })
+            .collect();
+        let mut entries = vec![
+            json(LABELS, &self.labels)?,
+            json(NORMALISATION, &self.normalisation)?,
+            json(SEED, &self.seed)?,
+            json(SITES, &sites)?,
+        ];
+        if let Some(thresholds) = &self.thresholds {
+            entries.push(json(THRESHOLDS, thresholds)?);
+        }
+        if let Some(training) = &self.training {
+            entries.push(json(TRAINING, training)?);
+        }
+        let ours = [LABELS, NORMALISATION, SEED, SITES, THRESHOLDS, TRAINING];
+        model
+            .metadata_props
+            .retain(|e| !ours.contains(&e.key.as_str()));
+        model.metadata_props.extend(entries);
+        Ok(())
+    }
+
+    /// The model with these entries.
+    pub(super) fn attached(
+        &self,
+        mut model: ModelProto,
+        sites: &[DropoutSite],
+    ) -> Result<ModelProto, OnnxError> {
+        self.write(&mut model, sites)?;
+        Ok(model)
+    }
+
+    /// Checks the entries against the model and fills in its class numbers as default labels.
+    pub(super) fn complete(&mut self, classes: usize, channels: usize) -> Result<(), OnnxError> {
+        if self.labels.is_empty() {
+            self.labels = (0..classes).map(|class| class.to_string()).collect();
+        }
+        if self.labels.len() != classes {
+            let count = self.labels.len();
+            return Err(refuse(
+                LABELS,
+                format!("{count} labels for {classes} classes"),
+            ));
+        }
+        let count = self.normalisation.len();
+        if count != 1 && count != channels {
+            return Err(refuse(
+                NORMALISATION,
+                format!("{count} entries for {channels} channels"),
+            ));
+        }
+        match self.normalisation.iter().find(|n| !n.is_valid()) {
+            None => Ok(()),
+            Some(n) => Err(refuse(
+                NORMALISATION,
+                format!(
+                    "the standard deviation {} cannot be divided by",
+                    n.standard_deviation
+                ),
+            )),
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! ONNX models whose dropout is live, made ready for sampling.
+//!
+//! A model arrives as one graph with `Dropout` nodes in it. Runtimes disagree on what to do with
+//! them: onnxruntime's optimiser removes them, tract refuses them, TensorRT and OpenVINO do not
+//! know them in training mode. [`Model`] therefore rewrites the graph:
+//!
+//! - Each live Dropout becomes a scaling by 1/(1 − ratio) and a multiplication with a graph input
+//!   `keep_mask.<site>` of zeros and ones, which any runtime can do, and whose masks any engine can
+//!   draw alike ([`shared::mask`]).
+//! - The graph is cut there. The *stem* does not depend on any mask and runs once a frame; the
+//!   *head* runs once a pass, many passes as one batch. The scaling of a site that the stem feeds
+//!   lies in the stem.
+//! - The output is logits: a Softmax or LogSoftmax at the end is cut off. Other outputs are
+//!   dropped.
+//! - BatchNormalization uses its running statistics, and a Reshape to a batch of one keeps any
+//!   batch.
+//!
+//! A model without live Dropout is an error ([`OnnxError::Deterministic`]), never a model with
+//! certain answers.
+//!
+//! Files are not trusted: they are checked before anything is computed from them, and weights
+//! outside the file are read from the model's own folder only.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use crc::{CRC_32_ISO_HDLC, Crc};
+use prost::Message as _;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{ModelProto, NodeProto};
+
+mod analysis;
+mod dropout;
+mod error;
+mod external;
+mod liveness;
+mod metadata;
+mod network;
+mod proto;
+mod split;
+mod validate;
+
+pub use error::OnnxError;
+pub use liveness::{DropoutSite, Idle, IdleDropout, Liveness};
+pub use metadata::Metadata;
+pub use split::LOGITS;
+
+use crate::engine::InputShape;
+use analysis::{Facts, Question};
+use network::Network;
+use split::Cut;
+
+/// The ONNX operator sets this library reads.
+pub const OPSETS: RangeInclusive<i64> = 7..=24;
+/// Largest file the protobuf format allows.
+const MAX_FILE: u64 = (1 << 31) - 1;
+
+/// A model cut into stem and head, with what the file tells about itself.
+#[derive(Debug, Clone)]
+pub struct Model {
+    sites: Vec<DropoutSite>,
+    idle: Vec<IdleDropout>,
+    input: InputShape,
+    classes: usize,
+    opset: i64,
+    crc32: u32,
+    metadata: Metadata,
+    stem: ModelProto,
+    head: ModelProto,
+    whole: ModelProto,
+}
+
+impl Model {
+    /// Reads a model file, and the weights beside it if it keeps them in a file of their own.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::InFile`], which says what is wrong with the file.
+    pub fn load(path: &Path) -> Result<Self, OnnxError> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        read(path)
+            .and_then(|bytes| Self::decode(&bytes, Some(folder)))
+            .map_err(|error| OnnxError::InFile {
+                path: path.into(),
+                error: Box::new(error),
+            })
+    }
+
+    /// Reads a model that is complete in itself.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not a model that can be sampled, or when its weights lie in another
+    /// file.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, OnnxError> {
+        Self::decode(bytes, None)
+    }
+
+    fn decode(bytes: &[u8], folder: Option<&Path>) -> Result<Self, OnnxError> {
+        if bytes.is_empty() {
+            return Err(OnnxError::Empty);
+        }
+        let mut model =
+            ModelProto::decode(bytes).map_err(|e| OnnxError::NotOnnx(one_line(&e.to_string())))?;
+        let Some(mut graph) = model.graph.take() else {
+            return Err(OnnxError::NotOnnx("it holds no graph".into()));
+        };
+        let opset = validate::opset(&model)?;
+        let crc = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+        let mut crc = crc.digest();
+        crc.update(bytes);
+        let constants = graph.node.iter_mut().flat_map(|n| &mut n.attribute);
+        let constants = constants.filter_map(|a| a.t.as_mut());
+        for tensor in graph.initializer.iter_mut().chain(constants) {
+            if external::is_external(tensor) {
+                let folder = folder.ok_or_else(|| OnnxError::ExternalData {
+                    tensor: tensor.name.clone(),
+                    reason: "the model was not read from a file, so there is no folder to look in"
+                        .into(),
+                })?;
+                external::inline(tensor, folder)?;
+                crc.update(&tensor.raw_data);
+            }
+            validate::tensor(tensor)?;
+        }
+        validate::graph(&graph, &model)?;
+        let network = Network::new(graph, opset)?;
+        let metadata = Metadata::read(&model.metadata_props)?;
+        Self::cut(network, metadata, crc.finalize(), model.ir_version)
+    }
+
+    fn cut(
+        mut network: Network,
+        mut metadata: Metadata,
+        crc32: u32,
+        ir_version: i64,
+    ) -> Result<Self, OnnxError> {
+        let deterministic = |idle: &[IdleDropout]| OnnxError::Deterministic {
+            found: liveness::describe_idle(idle),
+        };
+        if network.sites.is_empty() {
+            return Err(deterministic(&network.idle));
+        }
+        let dims = image_dims(&network)?;
+        let input = input_shape(&network.input.name, &dims)?;
+        let facts = analyse(&network, &dims, 1)?;
+        let output = scores(&network, &facts)?;
+        network.keep_batch(&facts);
+        network.prune(&output);
+        if network.sites.is_empty() {
+            return Err(deterministic(&network.idle));
+        }
+        for (tensor, site) in &mut network.sites {
+            let shape = facts.get(tensor.as_str()).map(|fact| fact.shape.as_slice());
+            let Some([1, shape @ ..]) = shape else {
+                return Err(OnnxError::Dropout {
+                    site: site.name.clone(),
+                    reason: "what it drops from has no fixed shape with a batch axis in front"
+                        .into(),
+                });
+            };
+            site.shape = shape.to_vec();
+        }
+        metadata.complete(facts[&output].shape[1], input.channels)?;
+
+        let sites: Vec<DropoutSite> = network.sites.iter().map(|(_, site)| site.clone()).collect();
+        let idle = network.idle.clone();
+        let opset = network.opset;
+        let classes = facts[&output].shape[1];
+        let cut = Cut::new(network, facts, ir_version)?;
+        let model = Self {
+            idle,
+            input,
+            classes,
+            opset,
+            crc32,
+            stem: metadata.attached(cut.stem(), &sites)?,
+            head: metadata.attached(cut.head(), &sites)?,
+            whole: metadata.attached(cut.whole(), &sites)?,
+            metadata,
+            sites,
+        };
+        model.check_head()?;
+        Ok(model)
+    }
+
+    /// The live Dropouts, in the order of the graph; a site's index here selects its masks.
+    #[must_use]
+    pub fn sites(&self) -> &[DropoutSite] {
+        &self.sites
+    }
+
+    /// The Dropouts that do nothing, and why.
+    #[must_use]
+    pub fn idle_dropouts(&self) -> &[IdleDropout] {
+        &self.idle
+    }
+
+    /// Shape of one input. A model on flat vectors of n² values reads an n × n image row by row;
+    /// of any other number of values, an image of one row.
+    #[must_use]
+    pub fn input_shape(&self) -> InputShape {
+        self.input
+    }
+
+    /// Number of classes.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The file's metadata, with defaults for what it does not say.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// CRC-32 (ISO-HDLC) of the file, followed by the weights that lie outside it.
+    #[must_use]
+    pub fn crc32(&self) -> u32 {
+        self.crc32
+    }
+
+    /// ONNX operator set of the file.
+    #[must_use]
+    pub fn opset(&self) -> i64 {
+        self.opset
+    }
+
+    /// What runs once a frame: the image `[1, …]` in, the tensors that the head reads out.
+    #[must_use]
+    pub fn stem(&self) -> &ModelProto {
+        &self.stem
+    }
+
+    /// What runs for every pass: the stem's outputs under their names, then for each site
+    /// `keep_mask.<site>` `[passes, …site shape]` of zeros and ones in; [`LOGITS`]
+    /// `[passes, classes]` out.
+    #[must_use]
+    pub fn head(&self) -> &ModelProto {
+        &self.head
+    }
+
+    /// Stem and head in one graph. `images` is 1, or the number of passes.
+    #[must_use]
+    pub fn masks_as_inputs(&self) -> &ModelProto {
+        &self.whole
+    }
+
+    /// Shape of the stem's input, with its batch axis of one.
+    pub(crate) fn stem_input_dims(&self) -> Vec<usize> {
+        let input = self
+            .stem
+            .graph
+            .as_ref()
+            .and_then(|graph| graph.input.first());
+        let dims = input.and_then(proto::declared).and_then(|(_, dims)| dims);
+        dims.unwrap_or_default()
+            .into_iter()
+            .flatten()
+            .map(|n| n as usize)
+            .collect()
+    }
+
+    /// Works the head's shapes out for a few passes, which fails when the graph fixes the batch.
+    fn check_head(&self) -> Result<(), OnnxError> {
+        const PASSES: usize = 3;
+        let graph = self.head.graph.as_ref();
+        let Some(graph) = graph else { return Ok(()) };
+        let initializers = graph.initializer.iter();
+        let question = Question {
+            opset: self.opset,
+            nodes: &graph.node,
+            initializers: &initializers.map(|t| (t.name.clone(), t.clone())).collect(),
+            inputs: graph
+                .input
+                .iter()
+                .filter_map(|input| {
+                    let (data_type, dims) = proto::declared(input)?;
+                    let size = |d: Option<i64>| d.map_or(PASSES, |n| n as usize);
+                    let data_type = DataType::try_from(data_type).ok()?;
+                    let shape = dims?.into_iter().map(size).collect();
+                    Some((input.name.as_str(), data_type, shape))
+                })
+                .collect(),
+            outputs: &[LOGITS.to_owned()],
+        };
+        let facts = question
+            .answer()
+            .map_err(|e| OnnxError::Batch(e.to_string()))?;
+        let shape = facts.get(LOGITS).map_or(&[][..], |fact| &fact.shape);
+        if shape == [PASSES, self.classes] {
+            Ok(())
+        } else {
+            Err(OnnxError::Batch(format!(
+                "{PASSES} passes yield scores of shape {shape:?}"
+            )))
+        }
+    }
+}
+
+/// The whole file, if it is one that can be a model.
+fn read(path: &Path) -> Result<Vec<u8>, OnnxError> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    if size > MAX_FILE {
+        return Err(OnnxError::TooLarge(size));
+    }
+    let mut bytes = Vec::with_capacity(size as usize);
+    file.take(MAX_FILE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Sizes of one image with a batch axis of one in front.
+fn image_dims(network: &Network) -> Result<Vec<usize>, OnnxError> {
+    let name = &network.input.name;
+    let [batch, rest @ ..] = network.input.dims.as_slice() else {
+        return Err(OnnxError::Input(format!(
+            "input {name} has no axis, not even for a batch"
+        )));
+    };
+    if let Some(batch) = batch.filter(|&n| n != 1) {
+        return Err(OnnxError::Input(format!(
+            "input {name} has a fixed batch of {batch}: export the model with a batch of 1 or a dynamic one"
+        )));
+    }
+    let mut dims = vec![1];
+    for size in rest {
+        match size.map(usize::try_from) {
+            Some(Ok(n)) if (1..=validate::MAX_ELEMENTS).contains(&n) => dims.push(n),
+            Some(_) => {
+                return Err(OnnxError::Input(format!(
+                    "input {name} has a size that cannot be: {:?}",
+                    network.input.dims
+                )));
+            }
+            None => {
+                return Err(OnnxError::Input(format!(
+                    "input {name} has a dynamic size beside the batch: export the model with fixed channels, height and width"
+                )));
+            }
+        }
+    }
+    Ok(dims)
+}
+
+fn input_shape(name: &str, dims: &[usize]) -> Result<InputShape, OnnxError> {
+    let shape = match *dims {
+        [_, channels, height, width] => InputShape {
+            channels,
+            height,
+            width,
+        },
+        [_, values] => {
+            let side = values.isqrt();
+            let (height, width) = if side * side == values {
+                (side, side)
+            } else {
+                (1, values)
+            };
+            InputShape {
+                channels: 1,
+                height,
+                width,
+            }
+        }
+        _ => {
+            return Err(OnnxError::Input(format!(
+                "input {name} has the shape {dims:?}: an image classifier reads [batch, channels, height, width] or [batch, values]"
+            )));
+        }
+    };
+    if shape
+        .channels
+        .saturating_mul(shape.height)
+        .saturating_mul(shape.width)
+        > validate::MAX_ELEMENTS
+    {
+        return Err(OnnxError::Input(format!(
+            "input {name} has the impossible shape {dims:?}"
+        )));
+    }
+    Ok(shape)
+}
+
+/// Facts about the network for a batch of images, with dropout left out.
+fn analyse(network: &Network, dims: &[usize], batch: usize) -> Result<Facts, OnnxError> {
+    let without_dropout = |node: &NodeProto| {
+        let mut node = node.clone();
+        if node.op_type == "Dropout" {
+            node.op_type = "Identity".into();
+            node.attribute.clear();
+        }
+        node
+    };
+    let mut shape = dims.to_vec();
+    shape[0] = batch;
+    Question {
+        opset: network.opset,
+        nodes: &network
+            .nodes
+            .iter()
+            .map(without_dropout)
+            .collect::<Vec<_>>(),
+        initializers: &network.initializers,
+        inputs: vec![(&network.input.name, DataType::Float, shape)],
+        outputs: &network.outputs,
+    }
+    .answer()
+}
+
+/// The output that holds the class scores.
+fn scores(network: &Network, facts: &Facts) -> Result<String, OnnxError> {
+    let describe = |name: &String| match facts.get(name) {
+        Some(fact) => format!("{name} {:?}", fact.shape),
+        None => format!("{name} of unknown shape"),
+    };
+    let random = random_tensors(network);
+    let is_scores = |name: &&String| {
+        facts.get(*name).is_some_and(|fact| {
+            fact.data_type == DataType::Float
+                && matches!(fact.shape[..], [1, classes] if classes > 1)
+        })
+    };
+    let scores: Vec<&String> = network.outputs.iter().filter(is_scores).collect();
+    let live: Vec<&String> = scores
+        .iter()
+        .copied()
+        .filter(|name| random.contains(*name))
+        .collect();
+    match live[..] {
+        [only] => Ok(only.clone()),
+        [] if !scores.is_empty() => Err(OnnxError::Deterministic {
+            found: format!(
+                "its Dropout nodes do not lead to the output {}",
+                scores[0]
+            ),
+        }),
+        [] => {
+            let found: Vec<String> = network.outputs.iter().map(describe).collect();
+            Err(OnnxError::Output(format!(
+                "no output holds class scores, which have the shape [batch, classes] with 2 classes or more: found {}",
+                if found.is_empty() { "none".into() } else { found.join(", ") }
+            )))
+        }
+        [..] => live
+            .iter()
+            .find(|name| **name == LOGITS)
+            .map(|name| (*name).clone())
+            .ok_or_else(|| {
+                let names: Vec<&str> = live.iter().map(|name| name.as_str()).collect();
+                OnnxError::Output(format!(
+                    "the outputs {} could all be the class scores: export only one, or name it {LOGITS}",
+                    names.join(", ")
+                ))
+            }),
+    }
+}
+
+/// Tensors that depend on a live Dropout.
+fn random_tensors(network: &Network) -> HashSet<&String> {
+    let mut random = HashSet::new();
+    for node in &network.nodes {
+        if node.op_type == "Dropout" || node.input.iter().any(|i| random.contains(i)) {
+            random.extend(&node.output);
+        }
+    }
+    random
+}
+
+/// What an error of another library says, on one line.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -13,10 +13,10 @@ use super::{EncodeError, FrameError};
 /// How messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum WireFormat {
-    /// [`frame`](super::frame).
+    /// [`frame`].
     #[default]
     Binary,
-    /// [`text`](super::text).
+    /// [`text`].
     Text,
 }
 

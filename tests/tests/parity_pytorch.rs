@@ -1,0 +1,175 @@
+//! Models as PyTorch itself exports them give what PyTorch computes, pass by pass, on every engine.
+//!
+//! The fixtures are written by `scripts/fixtures`. Their masks come from an implementation apart
+//! from `shared::mask`, and PyTorch applied them, so that agreement covers masks, scaling,
+//! BatchNorm, the cut into stem and head, and the batching of passes at once.
+
+use std::path::{Path, PathBuf};
+
+use device::engine::Engine;
+use device::engine::ort::OrtEngine;
+use device::engine::tract::TractEngine;
+use device::onnx::{Liveness, Model};
+
+/// Largest difference of a logit between two engines, or from PyTorch.
+const TOLERANCE: f32 = 1e-4;
+
+struct Reference {
+    network: String,
+    seed: u64,
+    frame: u32,
+    passes: u32,
+    input: Vec<f32>,
+    without_dropout: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pytorch")
+}
+
+fn references() -> Vec<Reference> {
+    let found = ["convolutional", "perceptron", "residual"].map(|network| {
+        let text = std::fs::read_to_string(folder().join(format!("{network}.json"))).expect("fixture");
+        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let integer = |key: &str| json[key].as_u64().expect("a number");
+        let floats = |key: &str| -> Vec<f32> {
+            let values = json[key].as_array().expect("a list");
+            values.iter().map(|v| v.as_f64().expect("a number") as f32).collect()
+        };
+        Reference {
+            network: network.into(),
+            seed: integer("seed"),
+            frame: integer("frame") as u32,
+            passes: integer("passes") as u32,
+            input: floats("input"),
+            without_dropout: floats("without_dropout"),
+            logits: floats("logits"),
+        }
+    });
+    found.into()
+}
+
+/// The exports of one network: file name and model.
+fn exports(network: &str) -> Vec<(String, Model)> {
+    let entries = std::fs::read_dir(folder()).expect("fixtures");
+    let mut found: Vec<(String, Model)> = entries
+        .map(|entry| entry.expect("entry").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "onnx"))
+        .filter_map(|path| {
+            let name = path.file_name()?.to_str()?.to_owned();
+            let model = name.starts_with(network).then(|| Model::load(&path))?;
+            Some((name, model.unwrap_or_else(|e| panic!("{e}"))))
+        })
+        .collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(found.len() >= 2, "{network}: the fixtures are incomplete");
+    found
+}
+
+/// Engines for blocks of 16 passes: the last of 40 passes are a block of 8.
+fn engines(model: &Model, seed: u64) -> Vec<Box<dyn Engine<Error = device::engine::EngineError>>> {
+    let ort = OrtEngine::new(model, 16, seed).unwrap_or_else(|e| panic!("{e}"));
+    let tract = TractEngine::new(model, 16, seed).unwrap_or_else(|e| panic!("{e}"));
+    vec![Box::new(tract), Box::new(ort)]
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn every_pass_is_what_pytorch_computes_with_the_same_masks() {
+    for reference in references() {
+        for (name, model) in exports(&reference.network) {
+            assert_eq!(reference.input.len(), model.input_shape().len(), "{name}");
+            for mut engine in engines(&model, reference.seed) {
+                let mut logits = vec![0.0; reference.logits.len()];
+                engine.begin(reference.frame, &reference.input).expect("stem");
+                engine.sample(0..reference.passes, &mut logits).expect("head");
+                let difference = largest_difference(&logits, &reference.logits);
+                assert!(difference < TOLERANCE, "{name} on {}: {difference}", engine.name());
+                // The passes are not the network without dropout in disguise.
+                let classes = engine.classes();
+                let plain = |row: &[f32]| largest_difference(row, &reference.without_dropout) > TOLERANCE;
+                assert!(logits.chunks(classes).all(plain), "{name} on {}", engine.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn engines_agree_pass_by_pass_and_repeat_themselves() {
+    for reference in references() {
+        for (name, model) in exports(&reference.network) {
+            let mut of_each = Vec::new();
+            for mut engine in engines(&model, 99) {
+                let mut replay = || {
+                    let mut logits = vec![0.0; 3 * 40 * engine.classes()];
+                    for (frame, logits) in logits.chunks_mut(40 * engine.classes()).enumerate() {
+                        engine.begin(frame as u32, &reference.input).expect("stem");
+                        engine.sample(0..40, logits).expect("head");
+                    }
+                    logits
+                };
+                let (first, second) = (replay(), replay());
+                let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&first), bits(&second), "{name} on {}", engine.name());
+                of_each.push(first);
+            }
+            let difference = largest_difference(&of_each[0], &of_each[1]);
+            assert!(difference < TOLERANCE, "{name}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn passes_do_not_depend_on_the_block_they_run_in() {
+    for reference in references() {
+        for (name, model) in exports(&reference.network) {
+            for whole in [false, true] {
+                let sample = |block: usize| {
+                    let mut engine: Box<dyn Engine<Error = _>> = if whole {
+                        Box::new(TractEngine::new(&model, block, 5).expect("tract"))
+                    } else {
+                        Box::new(OrtEngine::new(&model, block, 5).expect("ort"))
+                    };
+                    let mut logits = vec![0.0; 40 * engine.classes()];
+                    engine.begin(3, &reference.input).expect("stem");
+                    engine.sample(0..40, &mut logits).expect("head");
+                    logits
+                };
+                let alone = sample(1);
+                for block in [7, 32, 40, 64] {
+                    let difference = largest_difference(&alone, &sample(block));
+                    assert!(difference < 1e-5, "{name}, blocks of {block}: {difference}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sites_are_those_of_the_source() {
+    for (network, ratios) in [
+        ("convolutional", &[0.5, 0.3, 0.5][..]),
+        ("perceptron", &[0.1, 0.25]),
+        ("residual", &[0.2, 0.5]),
+    ] {
+        for (name, model) in exports(network) {
+            let found: Vec<f32> = model.sites().iter().map(|site| site.ratio).collect();
+            assert_eq!(found, ratios, "{name}");
+            let before_opset_12 = model.opset() < 12;
+            for site in model.sites() {
+                let expected = if before_opset_12 {
+                    Liveness::OpsetWithoutTrainingMode
+                } else {
+                    Liveness::TrainingMode
+                };
+                assert_eq!(site.why, expected, "{name}");
+            }
+            assert!(model.idle_dropouts().is_empty(), "{name}");
+        }
+    }
+}

@@ -150,7 +150,7 @@ impl OrtEngine {
         }
         let mut inputs: Vec<(&str, SessionInputValue<'_>)> = Vec::new();
         let mut names = self.head_inputs.iter().map(String::as_str);
-        for (name, value) in names.by_ref().zip(&self.crossing) {
+        for (value, name) in self.crossing.iter().zip(names.by_ref()) {
             inputs.push((name, value.into()));
         }
         for (name, (site, mask)) in names.zip(self.masks.iter().enumerate()) {

@@ -396,11 +396,13 @@ impl Cut {
             .filter_map(|name| weights.get(*name))
             .cloned()
             .collect();
-        // The checker wants node names to differ.
-        let mut names: HashSet<String> = HashSet::new();
+        // The checker wants the names of nodes to differ; in tract, weights and inputs are nodes.
+        let mut names: HashSet<String> = initializer.iter().map(|t| t.name.clone()).collect();
+        names.extend(inputs.iter().map(|input| input.name.clone()));
         for (index, node) in nodes.iter_mut().enumerate() {
             if node.name.is_empty() || !names.insert(node.name.clone()) {
-                node.name = format!("{}.{index}", node.op_type);
+                let base = format!("{}.{index}", node.op_type);
+                node.name = fresh(&base, |name| names.contains(name));
                 names.insert(node.name.clone());
             }
         }

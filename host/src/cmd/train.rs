@@ -1,0 +1,257 @@
+//! `host train`: trains the dropout LeNet and tests it.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, anyhow, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::lenet::SITES;
+use crate::torch::{self, DeviceChoice};
+use crate::train::{Interrupted, Job, Progress, Recipe, recipe_of, train};
+
+/// What a shell reports for a program that Ctrl-C ended: 128 + SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// Train a LeNet with dropout, test it with and without, and export it.
+///
+/// Leaves DIR/model.safetensors, DIR/model.onnx, DIR/metrics.json, DIR/log.jsonl and
+/// DIR/checkpoint.safetensors, which --resume continues from. Ctrl-C finishes the step, saves the
+/// checkpoint and exits with code 130; a second Ctrl-C ends at once.
+///
+/// On the processor, equal flags (with equal --threads) give equal files, to the bit.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Weight decay and the prior: dropout with weight decay is variational inference with the prior
+N(0, 1/l²) on each weight (Gal and Ghahramani 2016). With kept inputs scaled by 1/q, as here,
+  weight decay = l² / (q N tau),   l = sqrt(q * weight decay * N * tau)
+for the keep probability q of the layer's inputs, N training images, and tau = 1 (softmax).
+metrics.json gives l of each layer as prior_length_scale. Without weight decay the prior is flat.
+
+Examples:
+  host train --out out
+  host train --out out --epochs 2 --dropout 0.5,0.5,0.5 --seed 7
+  host train --out out --resume --epochs 20
+  host train --out clothes --dataset fashion-mnist --weight-decay 1e-4
+  host train --out parts --dataset pictures/        one sub-folder of images per class")]
+pub struct Args {
+    /// Folder for the results.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// mnist, fashion-mnist, or a folder with one sub-folder of images per class [default: mnist]
+    #[arg(long)]
+    dataset: Option<String>,
+    /// Passes over the training images [default: 12]
+    #[arg(long, value_name = "N")]
+    epochs: Option<u32>,
+    /// Images per step [default: 64]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Learning rate of the first epochs [default: 0.01]
+    #[arg(long)]
+    lr: Option<f64>,
+    /// SGD momentum [default: 0.9]
+    #[arg(long)]
+    momentum: Option<f64>,
+    /// Weight decay, as PyTorch's SGD has it; see below for the prior it stands for [default: 0]
+    #[arg(long, value_name = "RATE")]
+    weight_decay: Option<f64>,
+    /// Epochs after which the learning rate is multiplied by --lr-gamma, each time [default: 10]
+    #[arg(long, value_name = "EPOCHS")]
+    lr_step: Option<u32>,
+    /// See --lr-step [default: 0.1]
+    #[arg(long, value_name = "FACTOR")]
+    lr_gamma: Option<f64>,
+    /// Probability of dropping an element, after conv1, conv2 and fc1 [default: 0.5,0.5,0.5]
+    #[arg(long, value_name = "P,P,P", value_delimiter = ',')]
+    dropout: Option<Vec<f64>>,
+    /// Seed of the parameters, the order of the images and the masks [default: 1]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Train on the first N images only.
+    #[arg(long, value_name = "N")]
+    limit_train: Option<usize>,
+    /// Test on the first N images only.
+    #[arg(long, value_name = "N")]
+    limit_test: Option<usize>,
+    /// Continue the run in --out; flags of the recipe that are not given keep their values.
+    #[arg(long)]
+    resume: bool,
+    /// Stochastic passes per image in the Monte-Carlo-dropout test.
+    #[arg(long, value_name = "T", default_value_t = 100)]
+    passes: u32,
+    /// Training images that the default thresholds are set on.
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    calibration_images: usize,
+    /// Share of those images that the default thresholds flag.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.03)]
+    flag_rate: f64,
+    /// Steps between two log lines.
+    #[arg(long, value_name = "STEPS", default_value_t = 100)]
+    log_interval: u64,
+    /// auto, cpu or cuda; auto takes CUDA where it works.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// Processor threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Print the metrics as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    /// The recipe asked for, on top of `base`.
+    fn recipe(&self, base: Recipe) -> anyhow::Result<Recipe> {
+        let dropout = match self.dropout.as_deref() {
+            None => base.dropout,
+            Some(given) => <[f64; SITES]>::try_from(given)
+                .map_err(|_| anyhow!("--dropout takes {SITES} numbers, not {}", given.len()))?,
+        };
+        let recipe = Recipe {
+            dataset: self.dataset.clone().unwrap_or(base.dataset),
+            epochs: self.epochs.unwrap_or(base.epochs),
+            batch_size: self.batch_size.unwrap_or(base.batch_size),
+            learning_rate: self.lr.unwrap_or(base.learning_rate),
+            momentum: self.momentum.unwrap_or(base.momentum),
+            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+            lr_step: self.lr_step.unwrap_or(base.lr_step),
+            lr_gamma: self.lr_gamma.unwrap_or(base.lr_gamma),
+            dropout,
+            seed: self.seed.unwrap_or(base.seed),
+            limit_train: self.limit_train.or(base.limit_train),
+        };
+        recipe.validate().map_err(|reason| anyhow!(reason))?;
+        Ok(recipe)
+    }
+}
+
+/// Trains.
+///
+/// # Errors
+/// A flag is out of range, or the data, the device or the output folder fails.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    if args.passes == 0 || args.passes > shared::mask::MaskSource::MAX_PASSES {
+        bail!("--passes must be at least 1");
+    }
+    if args.log_interval == 0 {
+        bail!("--log-interval must be at least 1");
+    }
+    if args.calibration_images == 0 {
+        bail!("--calibration-images must be at least 1");
+    }
+    if !(0.0..1.0).contains(&args.flag_rate) {
+        bail!("--flag-rate must be at least 0 and below 1");
+    }
+    let base = if args.resume {
+        recipe_of(&args.out)?
+    } else {
+        Recipe::default()
+    };
+    let job = Job {
+        recipe: args.recipe(base)?,
+        resume: args.resume,
+        out: args.out,
+        passes: args.passes,
+        limit_test: args.limit_test,
+        calibration_images: args.calibration_images,
+        flag_rate: args.flag_rate,
+        log_interval: args.log_interval,
+        threads: torch::set_threads(args.threads)?,
+        device: args.device.resolve()?,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let handler = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if handler.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED);
+        }
+    })
+    .context("cannot listen for Ctrl-C")?;
+
+    let progress = Bar::new();
+    let result = train(&job, &stop, &progress);
+    progress.clear();
+    let metrics = match result {
+        Err(error) if error.is::<Interrupted>() => {
+            tracing::warn!("{error}");
+            std::process::exit(INTERRUPTED);
+        }
+        result => result?,
+    };
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{metrics}")?;
+        return Ok(());
+    }
+    let percent = |value: &serde_json::Value| 100.0 * value.as_f64().unwrap_or(f64::NAN);
+    let nats = |value: &serde_json::Value| value.as_f64().unwrap_or(f64::NAN);
+    let (mc, standard, triage) = (
+        &metrics["mc_dropout"],
+        &metrics["standard"],
+        &metrics["triage"],
+    );
+    writeln!(
+        out,
+        "MC dropout (T={}): average loss {:.4}, accuracy {:.2} %",
+        job.passes,
+        nats(&mc["nll_mean_logits"]),
+        percent(&mc["accuracy"])
+    )?;
+    writeln!(
+        out,
+        "standard:           average loss {:.4}, accuracy {:.2} %",
+        nats(&standard["nll"]),
+        percent(&standard["accuracy"])
+    )?;
+    writeln!(
+        out,
+        "default thresholds: {:.2} % of the test images flagged, accuracy of the rest {:.2} %",
+        percent(&triage["flagged"]),
+        percent(&triage["accuracy_accepted"])
+    )?;
+    writeln!(out, "results in {}", job.out.display())?;
+    Ok(())
+}
+
+/// A progress bar on a terminal, log lines on stderr in any case.
+struct Bar(Mutex<ProgressBar>);
+
+impl Bar {
+    fn new() -> Self {
+        Self(Mutex::new(ProgressBar::hidden()))
+    }
+
+    fn clear(&self) {
+        self.current().finish_and_clear();
+    }
+
+    fn current(&self) -> MutexGuard<'_, ProgressBar> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, phase: &'static str, total: u64, done: u64) {
+        self.clear();
+        // Draws on stderr, and only if that is a terminal.
+        let bar = ProgressBar::new(total)
+            .with_position(done)
+            .with_message(phase);
+        let style =
+            ProgressStyle::with_template("{msg:14} {wide_bar} {pos}/{len} {per_sec} eta {eta}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.reset_eta();
+        *self.current() = bar;
+    }
+
+    fn advance(&self, units: u64) {
+        self.current().inc(units);
+    }
+
+    fn note(&self, line: &str) {
+        self.current().suspend(|| tracing::info!("{line}"));
+    }
+}

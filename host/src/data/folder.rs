@@ -1,0 +1,188 @@
+//! A folder of images per class: `DIR/CLASS/*.png`, or `DIR/{train,test}/CLASS/*.png`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use device::source::{is_picture, read_picture};
+use shared::image::{Fit, resize};
+
+use super::{DataError, Dataset, SIDE, Split};
+
+/// Without `train` and `test` sub-folders, every sixth image of a class (by sorted name) is a
+/// test image: MNIST's own proportion.
+const TEST_EVERY: usize = 6;
+
+/// Reads one part; sub-folder names, sorted, are the class names.
+pub(super) fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
+    let refuse = |path: &Path, reason: String| DataError::content(path, reason);
+    if !root.is_dir() {
+        return Err(refuse(
+            root,
+            "no such folder (a data set is `mnist`, `fashion-mnist` or a folder with one sub-folder of images per class)".into(),
+        ));
+    }
+    let divided = root.join("train").is_dir() && root.join("test").is_dir();
+    let part = match split {
+        _ if !divided => root.to_path_buf(),
+        Split::Train => root.join("train"),
+        Split::Test => root.join("test"),
+    };
+    let classes = entries(&part, |path| path.is_dir())?;
+    if divided {
+        let names = |folder: &str| -> Result<Vec<_>, DataError> {
+            let found = entries(&root.join(folder), |path| path.is_dir())?;
+            Ok(found.iter().map(|path| name_of(path)).collect())
+        };
+        if names("train")? != names("test")? {
+            return Err(refuse(
+                root,
+                "train and test do not have the same classes".into(),
+            ));
+        }
+    }
+    if classes.len() < 2 {
+        return Err(refuse(
+            &part,
+            format!(
+                "{} class folder(s) found, at least 2 are needed",
+                classes.len()
+            ),
+        ));
+    }
+    let mut dataset = Dataset {
+        class_names: classes.iter().map(|path| name_of(path)).collect(),
+        pixels: Vec::new(),
+        labels: Vec::new(),
+    };
+    for (label, class) in classes.iter().enumerate() {
+        let label = u16::try_from(label)
+            .map_err(|_| refuse(&part, format!("{} classes are too many", classes.len())))?;
+        let before = dataset.len();
+        for (index, file) in entries(class, |path| path.is_file() && is_picture(path))?
+            .iter()
+            .enumerate()
+        {
+            let is_test = index % TEST_EVERY == TEST_EVERY - 1;
+            if divided || is_test == (split == Split::Test) {
+                dataset.pixels.extend(read_image(file)?);
+                dataset.labels.push(label);
+            }
+        }
+        if dataset.len() == before {
+            let part = if split == Split::Train {
+                "training"
+            } else {
+                "test"
+            };
+            return Err(refuse(
+                class,
+                format!(
+                    "no {part} images (PNG, JPEG or PGM; 6 or more, or train/ and test/ folders beside each other)"
+                ),
+            ));
+        }
+    }
+    Ok(dataset)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The entries of a folder that `keep` accepts, hidden ones left out, sorted by name.
+fn entries(folder: &Path, keep: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, DataError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(DataError::io("read", folder))? {
+        let path = entry.map_err(DataError::io("read", folder))?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+        if !hidden && keep(&path) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn read_image(path: &Path) -> Result<Vec<u8>, DataError> {
+    let refuse = |error: shared::image::ImageError| DataError::content(path, error.to_string());
+    let picture = read_picture(path)?;
+    let mut luma = vec![0.0; SIDE * SIDE];
+    resize(
+        &picture.view().map_err(refuse)?,
+        None,
+        Fit::default(),
+        SIDE,
+        SIDE,
+        &mut luma,
+    )
+    .map_err(refuse)?;
+    Ok(luma
+        .iter()
+        .map(|value| (value * 255.0).round() as u8)
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of `classes` × `count` one-colour PGM images.
+    fn pictures(root: &Path, classes: &[&str], count: usize) {
+        for (label, class) in classes.iter().enumerate() {
+            fs::create_dir_all(root.join(class)).expect("class folder");
+            for index in 0..count {
+                let mut bytes = b"P5 40 30 255\n".to_vec();
+                bytes.resize(bytes.len() + 40 * 30, (10 * (label + 1) + index) as u8);
+                fs::write(root.join(class).join(format!("{index:02}.pgm")), bytes).expect("image");
+            }
+        }
+    }
+
+    #[test]
+    fn every_sixth_image_is_a_test_image() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        pictures(root.path(), &["b", "a"], 7);
+        let train = load(root.path(), Split::Train).expect("training part");
+        let test = load(root.path(), Split::Test).expect("test part");
+        assert_eq!(train.class_names, ["a", "b"]);
+        assert_eq!(train.labels, [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(test.labels, [0, 1]);
+        // `a` is the second name given, so its images start at 20; the sixth is 25.
+        assert!(test.image(0).iter().all(|&pixel| pixel == 25));
+        assert_eq!(train.image(5)[0], 26);
+    }
+
+    #[test]
+    fn a_divided_folder_is_taken_as_it_is() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        pictures(&root.path().join("train"), &["a", "b"], 3);
+        pictures(&root.path().join("test"), &["a", "b"], 2);
+        assert_eq!(load(root.path(), Split::Train).expect("train").len(), 6);
+        assert_eq!(load(root.path(), Split::Test).expect("test").len(), 4);
+        fs::create_dir(root.path().join("test/c")).expect("a class that train lacks");
+        let error = load(root.path(), Split::Train).expect_err("classes differ");
+        assert!(error.to_string().contains("same classes"), "{error}");
+    }
+
+    #[test]
+    fn refusals_name_the_folder_or_file() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let message = |path: &Path| {
+            let message = load(path, Split::Train).expect_err("refused").to_string();
+            assert!(!message.contains('\n'), "{message}");
+            message
+        };
+        assert!(message(&root.path().join("absent")).contains("no such folder"));
+        assert!(message(root.path()).contains("0 class folder(s)"));
+        pictures(root.path(), &["a", "b"], 2);
+        fs::create_dir(root.path().join("c")).expect("empty class");
+        assert!(message(root.path()).contains("no training images"));
+        fs::write(root.path().join("c/zero.png"), "").expect("empty image");
+        assert!(message(root.path()).contains("zero.png"));
+    }
+}

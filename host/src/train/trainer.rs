@@ -1,0 +1,199 @@
+//! The training rule, one step at a time.
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use shared::mask::{KeepProbability, MaskSource};
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::images::Images;
+use super::recipe::Recipe;
+use crate::data::{Purpose, Random};
+use crate::files;
+use crate::lenet::{Architecture, Masks, ModelError, Network, Parameter, SITES, checkpoint};
+
+/// Names of the momentum tensors in a checkpoint start with this.
+const MOMENTUM: &str = "momentum.";
+
+/// A training run between two steps: with the recipe, all that the steps to come depend on.
+#[derive(Debug)]
+pub(super) struct Trainer {
+    recipe: Recipe,
+    network: Network,
+    momentum: Vec<Tensor>,
+    keep: [KeepProbability; SITES],
+    masks: MaskSource,
+    /// Steps done since the start of the run.
+    step: u64,
+    device: Device,
+    /// The order of the images in an epoch.
+    order: Option<(u32, Tensor)>,
+}
+
+/// What a checkpoint tells beside its tensors.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    recipe: Recipe,
+    classes: usize,
+    step: u64,
+}
+
+impl Trainer {
+    /// A run at its start.
+    pub(super) fn new(recipe: Recipe, classes: usize, device: Device) -> anyhow::Result<Self> {
+        let architecture = Architecture {
+            classes,
+            dropout: recipe.dropout,
+        };
+        tch::manual_seed(Random::new(recipe.seed, Purpose::Torch, 0).next_u64() as i64);
+        Self::at(recipe, Network::new(architecture, device), None, 0, device)
+    }
+
+    /// The run that a checkpoint was left by; its recipe says how it was started.
+    pub(super) fn load(path: &Path, device: Device) -> anyhow::Result<(Self, Recipe)> {
+        let bytes = std::fs::read(path).map_err(|error| ModelError::Read {
+            path: path.to_path_buf(),
+            error,
+        })?;
+        let refuse = |reason| ModelError::Content {
+            path: path.to_path_buf(),
+            reason,
+        };
+        let (mut tensors, header): (_, Header) =
+            checkpoint::from_safetensors(&bytes).map_err(refuse)?;
+        header.recipe.validate().map_err(refuse)?;
+        let architecture = Architecture {
+            classes: header.classes,
+            dropout: header.recipe.dropout,
+        };
+        let parameters = checkpoint::pick(&mut tensors, &architecture, "").map_err(refuse)?;
+        let momentum = checkpoint::pick(&mut tensors, &architecture, MOMENTUM).map_err(refuse)?;
+        let network = Network::from_parameters(architecture, &parameters, device)?;
+        let recipe = header.recipe.clone();
+        let trainer = Self::at(header.recipe, network, Some(&momentum), header.step, device)?;
+        Ok((trainer, recipe))
+    }
+
+    fn at(
+        recipe: Recipe,
+        network: Network,
+        momentum: Option<&[Parameter]>,
+        step: u64,
+        device: Device,
+    ) -> anyhow::Result<Self> {
+        let momentum = match momentum {
+            Some(parameters) => parameters
+                .iter()
+                .map(|parameter| crate::lenet::tensor(parameter, device))
+                .collect::<Result<_, TchError>>()?,
+            None => network.tensors().iter().map(Tensor::zeros_like).collect(),
+        };
+        let masks = Random::new(recipe.seed, Purpose::TrainingMasks, 0).next_u64();
+        Ok(Self {
+            keep: network
+                .architecture()
+                .keep()
+                .context("a dropout is not in 0..1")?,
+            masks: MaskSource::new(masks),
+            recipe,
+            network,
+            momentum,
+            step,
+            device,
+            order: None,
+        })
+    }
+
+    /// Writes all of it to a file, whole or not at all.
+    pub(super) fn save(&self, path: &Path) -> anyhow::Result<()> {
+        let mut tensors = self.network.parameters()?;
+        for (parameter, momentum) in self.network.parameters()?.iter().zip(&self.momentum) {
+            let name = format!("{MOMENTUM}{}", parameter.name);
+            tensors.push(crate::lenet::parameter(&name, momentum)?);
+        }
+        let header = Header {
+            recipe: self.recipe.clone(),
+            classes: self.network.architecture().classes,
+            step: self.step,
+        };
+        files::write(path, &checkpoint::to_safetensors(&tensors, &header)?)
+    }
+
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    pub(super) fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// Lets a run that is continued go on for longer.
+    pub(super) fn set_epochs(&mut self, epochs: u32) {
+        self.recipe.epochs = epochs;
+    }
+
+    pub(super) fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Steps in an epoch; the last one takes what images are left.
+    pub(super) fn steps_per_epoch(&self, images: &Images) -> u64 {
+        images.len().div_ceil(self.recipe.batch_size) as u64
+    }
+
+    /// One step of SGD with momentum. Returns the loss before it, still on the device.
+    ///
+    /// The images and masks of a step follow from the seed and the step's number alone, which is
+    /// what lets a run be stopped and continued without a trace.
+    pub(super) fn advance(&mut self, images: &Images) -> anyhow::Result<Tensor> {
+        let steps = self.steps_per_epoch(images);
+        let (epoch, within) = ((self.step / steps) as u32, (self.step % steps) as usize);
+        let first = within * self.recipe.batch_size;
+        let count = self.recipe.batch_size.min(images.len() - first);
+        let batch = self
+            .order_of(epoch, images.len())
+            .narrow(0, first as i64, count as i64);
+        let (inputs, labels) = images.select(&batch);
+
+        let frame = u32::try_from(self.step).context("too many steps")?;
+        let masks = Masks::draw(&self.masks, frame, 0..count as u32, self.keep, self.device);
+        let logits = self.network.head(&self.network.stem(&inputs), Some(&masks));
+        let loss = logits.log_softmax(-1, Kind::Float).nll_loss(&labels);
+
+        let rate = self.recipe.learning_rate_in(epoch);
+        let gradients = Tensor::f_run_backward(&[&loss], self.network.tensors(), false, false)?;
+        tch::no_grad(|| -> Result<(), TchError> {
+            for ((value, momentum), gradient) in self
+                .network
+                .tensors()
+                .iter()
+                .zip(&mut self.momentum)
+                .zip(gradients)
+            {
+                // v ← μ v + (g + decay · w);  w ← w − rate · v   (as PyTorch's SGD)
+                let mut velocity = momentum
+                    .f_mul_scalar_(self.recipe.momentum)?
+                    .f_add_(&gradient)?;
+                if self.recipe.weight_decay > 0.0 {
+                    velocity = velocity.f_add_(&(value * self.recipe.weight_decay))?;
+                }
+                let _ = value.shallow_clone().f_sub_(&(velocity * rate))?;
+            }
+            Ok(())
+        })?;
+        self.step += 1;
+        Ok(loss.detach())
+    }
+
+    fn order_of(&mut self, epoch: u32, images: usize) -> &Tensor {
+        if self.order.as_ref().is_none_or(|(drawn, _)| *drawn != epoch) {
+            let order =
+                Random::new(self.recipe.seed, Purpose::Order, epoch.into()).permutation(images);
+            let order: Vec<i64> = order.into_iter().map(i64::from).collect();
+            self.order = Some((epoch, Tensor::from_slice(&order).to_device(self.device)));
+        }
+        let (_, order) = self.order.as_ref().expect("drawn above");
+        order
+    }
+}

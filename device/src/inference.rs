@@ -1,0 +1,432 @@
+//! The frame loop's body: one frame in, one verdict out.
+//!
+//! The same code runs in the Linux binary, in firmware and in the host's evaluation; only the two
+//! ends, where frames come from and where reports go, differ. Nothing here allocates: the caller
+//! gives the buffers.
+
+use core::fmt;
+use core::ops::Range;
+
+use shared::image::{self, Fit, FrameStatistics, GrayFrame, ImageError, Normalisation, Rect};
+use shared::triage::{Cause, Causes, Thresholds, Verdict};
+use shared::uncertainty::{Measures, PassAccumulator, UncertaintyError};
+use shared::wire::message::{Report, Statistics};
+
+use crate::engine::{Engine, InputShape};
+
+/// Most channels a model input may have.
+pub const MAX_CHANNELS: usize = 4;
+
+/// How frames are prepared, sampled and judged.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Stochastic passes per frame (T), at least 1.
+    pub passes: u32,
+    /// Passes handed to the engine at a time; the size of the logits buffer follows from it.
+    pub block: u32,
+    /// Normalisation per channel. A grey frame feeds every channel of the model.
+    pub normalisation: [Normalisation; MAX_CHANNELS],
+    /// Part of the camera's picture to look at; the whole picture if `None`.
+    pub crop: Option<Rect>,
+    /// How a picture of another aspect ratio meets the model's input.
+    pub fit: Fit,
+    /// What is accepted.
+    pub thresholds: Thresholds,
+}
+
+/// Working memory of [`Inference`], given by the caller: `Vec<f32>` on Linux, static arrays on a
+/// microcontroller. [`Buffers::lengths`] tells how long each must be.
+#[derive(Debug)]
+pub struct Buffers<B> {
+    /// One grey picture of the model's input size, luma 0 to 1.
+    pub luma: B,
+    /// The normalised model input, row-major channels × height × width.
+    pub input: B,
+    /// Raw outputs of one block of passes, `[pass][class]`.
+    pub logits: B,
+}
+
+/// Lengths of the three [`Buffers`], in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferLengths {
+    /// Height × width.
+    pub luma: usize,
+    /// Channels × height × width.
+    pub input: usize,
+    /// Block × classes.
+    pub logits: usize,
+}
+
+impl BufferLengths {
+    /// Lengths needed for a model of `shape` and `classes`, sampled `block` passes at a time.
+    #[must_use]
+    pub fn new(shape: InputShape, classes: usize, block: u32) -> Self {
+        Self {
+            luma: shape.height * shape.width,
+            input: shape.len(),
+            logits: block as usize * classes,
+        }
+    }
+}
+
+/// Why a frame, or an [`Inference`], was refused.
+#[derive(Debug, PartialEq)]
+#[non_exhaustive]
+pub enum InferenceError<E> {
+    /// The settings ask for zero passes or a block of zero passes.
+    NoPasses,
+    /// The model has no channels, or more than [`MAX_CHANNELS`].
+    Channels(usize),
+    /// A buffer is shorter than [`BufferLengths`] says.
+    BufferTooShort,
+    /// The picture cannot be prepared.
+    Image(ImageError),
+    /// The engine failed.
+    Engine(E),
+    /// The engine's outputs are not usable (not finite, or the wrong number of classes).
+    Output(UncertaintyError),
+}
+
+impl<E: fmt::Display> fmt::Display for InferenceError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPasses => f.write_str("at least one pass per frame and per block is needed"),
+            Self::Channels(got) => {
+                write!(
+                    f,
+                    "the model's input has {got} channels; 1 to {MAX_CHANNELS} are supported"
+                )
+            }
+            Self::BufferTooShort => f.write_str("a working buffer is too short for this model"),
+            Self::Image(error) => write!(f, "cannot prepare the picture: {error}"),
+            Self::Engine(error) => write!(f, "{error}"),
+            Self::Output(error) => write!(f, "the model's output is not usable: {error}"),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for InferenceError<E> {}
+
+/// What was decided about one frame, and why.
+#[derive(Clone, Debug)]
+pub struct Outcome<const N: usize> {
+    /// Uncertainty over the passes.
+    pub measures: Measures<N>,
+    /// Statistics of the picture as the model saw it.
+    pub image: FrameStatistics,
+    /// Thresholds crossed; empty if the frame is accepted.
+    pub causes: Causes,
+}
+
+impl<const N: usize> Outcome<N> {
+    /// The report of this outcome for frame number `frame`, taken `captured_us` microseconds after
+    /// the device started and decided `latency_us` microseconds later.
+    #[must_use]
+    pub fn report(&self, frame: u32, captured_us: u64, latency_us: u32) -> Report {
+        let m = &self.measures;
+        Report {
+            frame,
+            captured_us,
+            latency_us,
+            class: m.class as u16,
+            confidence: m.confidence as f32,
+            predictive_entropy: m.predictive_entropy as f32,
+            expected_entropy: m.expected_entropy as f32,
+            mutual_information: m.mutual_information as f32,
+            variation_ratio: m.variation_ratio as f32,
+            standard_deviation: m.standard_deviations()[m.class] as f32,
+            margin: m.margin as f32,
+            passes: m.passes,
+            causes: self.causes,
+            image: self.image,
+        }
+    }
+}
+
+/// One model, ready to judge frames. `N` is the most classes it can count.
+#[derive(Debug)]
+pub struct Inference<E, B, const N: usize> {
+    engine: E,
+    settings: Settings,
+    buffers: Buffers<B>,
+    accumulator: PassAccumulator<N>,
+}
+
+impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
+    /// Joins an engine with its settings and working memory.
+    ///
+    /// # Errors
+    /// [`InferenceError::NoPasses`], [`InferenceError::Channels`],
+    /// [`InferenceError::BufferTooShort`], or [`InferenceError::Output`] if the model has fewer
+    /// than two or more than `N` classes.
+    pub fn new(
+        engine: E,
+        settings: Settings,
+        mut buffers: Buffers<B>,
+    ) -> Result<Self, InferenceError<E::Error>> {
+        if settings.passes == 0 || settings.block == 0 {
+            return Err(InferenceError::NoPasses);
+        }
+        let shape = engine.input_shape();
+        if !(1..=MAX_CHANNELS).contains(&shape.channels) {
+            return Err(InferenceError::Channels(shape.channels));
+        }
+        let accumulator = PassAccumulator::new(engine.classes()).map_err(InferenceError::Output)?;
+        let needed = BufferLengths::new(shape, engine.classes(), settings.block);
+        if buffers.luma.as_mut().len() < needed.luma
+            || buffers.input.as_mut().len() < needed.input
+            || buffers.logits.as_mut().len() < needed.logits
+        {
+            return Err(InferenceError::BufferTooShort);
+        }
+        Ok(Self {
+            engine,
+            settings,
+            buffers,
+            accumulator,
+        })
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Replaces the thresholds, from the next frame on.
+    pub fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.settings.thresholds = thresholds;
+    }
+
+    /// The engine in use.
+    pub fn engine(&self) -> &E {
+        &self.engine
+    }
+
+    /// Judges one frame. `frame` numbers the masks: the same number and picture give the same
+    /// outcome, bit for bit, on the same engine.
+    ///
+    /// # Errors
+    /// [`InferenceError::Image`], [`InferenceError::Engine`] or [`InferenceError::Output`]; the
+    /// next frame is not affected.
+    pub fn judge(
+        &mut self,
+        frame: u32,
+        picture: &GrayFrame<'_>,
+    ) -> Result<Outcome<N>, InferenceError<E::Error>> {
+        let shape = self.engine.input_shape();
+        let pixels = shape.height * shape.width;
+        let luma = &mut self.buffers.luma.as_mut()[..pixels];
+        image::resize(
+            picture,
+            self.settings.crop,
+            self.settings.fit,
+            shape.width,
+            shape.height,
+            luma,
+        )
+        .map_err(InferenceError::Image)?;
+        let image = FrameStatistics::measure(luma, shape.width, shape.height);
+
+        let input = &mut self.buffers.input.as_mut()[..shape.channels * pixels];
+        for (channel, normalisation) in input
+            .chunks_exact_mut(pixels)
+            .zip(&self.settings.normalisation)
+        {
+            normalisation.apply(luma, channel);
+        }
+        self.engine
+            .begin(frame, input)
+            .map_err(InferenceError::Engine)?;
+
+        self.accumulator.reset();
+        let classes = self.engine.classes();
+        for block in blocks(self.settings.passes, self.settings.block) {
+            let logits = &mut self.buffers.logits.as_mut()[..block.len() * classes];
+            self.engine
+                .sample(block, logits)
+                .map_err(InferenceError::Engine)?;
+            for pass in logits.chunks_exact(classes) {
+                self.accumulator
+                    .push(pass)
+                    .map_err(InferenceError::Output)?;
+            }
+        }
+        // `new` refuses zero passes, so there are measures.
+        let measures = self
+            .accumulator
+            .measures()
+            .ok_or(InferenceError::NoPasses)?;
+        let causes = self.settings.thresholds.judge(&measures, &image);
+        Ok(Outcome {
+            measures,
+            image,
+            causes,
+        })
+    }
+}
+
+/// The passes `0..passes` in consecutive ranges of at most `block`.
+fn blocks(passes: u32, block: u32) -> impl Iterator<Item = Range<u32>> {
+    (0..passes)
+        .step_by(block as usize)
+        .map(move |first| first..passes.min(first.saturating_add(block)))
+}
+
+/// Running totals over frames, for the link's statistics messages.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    frames: u32,
+    accepted: u32,
+    flagged: u32,
+    failed: u32,
+    by_cause: [u32; Cause::ALL.len()],
+}
+
+impl Tally {
+    /// Counts a judged frame.
+    pub fn count(&mut self, causes: Causes) {
+        self.frames += 1;
+        match causes.verdict() {
+            Verdict::Accept => self.accepted += 1,
+            Verdict::Flag => self.flagged += 1,
+        }
+        for (total, cause) in self.by_cause.iter_mut().zip(Cause::ALL) {
+            *total += u32::from(causes.contains(cause));
+        }
+    }
+
+    /// Counts a frame that could not be read or judged.
+    pub fn count_failed(&mut self) {
+        self.failed += 1;
+    }
+
+    /// Frames that could not be read or judged.
+    #[must_use]
+    pub fn failed(&self) -> u32 {
+        self.failed
+    }
+
+    /// Frames judged.
+    #[must_use]
+    pub fn frames(&self) -> u32 {
+        self.frames
+    }
+
+    /// The totals as a message, `uptime_us` microseconds after the device started; `last` says
+    /// that no report follows.
+    #[must_use]
+    pub fn message(&self, uptime_us: u64, last: bool) -> Statistics {
+        Statistics {
+            frames: self.frames,
+            accepted: self.accepted,
+            flagged: self.flagged,
+            by_cause: self.by_cause,
+            failed: self.failed,
+            uptime_us,
+            last,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_cover_every_pass_once() {
+        let all = |passes, block| blocks(passes, block).collect::<std::vec::Vec<_>>();
+        assert_eq!(all(100, 32), [0..32, 32..64, 64..96, 96..100]);
+        assert_eq!(all(1, 32), [0..1]);
+        assert_eq!(all(64, 32), [0..32, 32..64]);
+    }
+
+    /// Pass `t` votes for class `t % 2`, so that every measure is known.
+    struct Alternating;
+
+    impl Engine for Alternating {
+        type Error = core::convert::Infallible;
+
+        fn name(&self) -> &'static str {
+            "alternating"
+        }
+
+        fn input_shape(&self) -> InputShape {
+            InputShape {
+                channels: 1,
+                height: 2,
+                width: 2,
+            }
+        }
+
+        fn classes(&self) -> usize {
+            2
+        }
+
+        fn begin(&mut self, _frame: u32, _input: &[f32]) -> Result<(), Self::Error> {
+            Ok(())
+        }
+
+        fn sample(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), Self::Error> {
+            for (pass, out) in passes.zip(logits.chunks_exact_mut(2)) {
+                out.copy_from_slice(if pass % 2 == 0 {
+                    &[40.0, -40.0]
+                } else {
+                    &[-40.0, 40.0]
+                });
+            }
+            Ok(())
+        }
+    }
+
+    fn settings(passes: u32, block: u32, thresholds: Thresholds) -> Settings {
+        Settings {
+            passes,
+            block,
+            normalisation: [Normalisation::MNIST; MAX_CHANNELS],
+            crop: None,
+            fit: Fit::CenterCrop,
+            thresholds,
+        }
+    }
+
+    fn buffers(logits: usize) -> Buffers<std::vec::Vec<f32>> {
+        Buffers {
+            luma: vec![0.0; 4],
+            input: vec![0.0; 4],
+            logits: vec![0.0; logits],
+        }
+    }
+
+    #[test]
+    fn confident_disagreement_is_epistemic_and_flagged() {
+        let thresholds = Thresholds {
+            max_mutual_information: 0.5,
+            ..Thresholds::OFF
+        };
+        let mut inference =
+            Inference::<_, _, 4>::new(Alternating, settings(10, 4, thresholds), buffers(8))
+                .expect("valid");
+        let picture = GrayFrame::new(2, 2, 2, &[0, 255, 0, 255]).expect("valid");
+        let outcome = inference.judge(0, &picture).expect("judged");
+        assert!((outcome.measures.mutual_information - core::f64::consts::LN_2).abs() < 1e-9);
+        assert!(outcome.measures.expected_entropy < 1e-9);
+        assert_eq!(
+            outcome.causes.iter().collect::<std::vec::Vec<_>>(),
+            [Cause::Unfamiliar]
+        );
+        assert_eq!(outcome.report(7, 1, 2).passes, 10);
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_serve() {
+        let refused = |s, b| Inference::<_, _, 4>::new(Alternating, s, b).err();
+        assert_eq!(
+            refused(settings(0, 4, Thresholds::OFF), buffers(8)),
+            Some(InferenceError::NoPasses)
+        );
+        assert_eq!(
+            refused(settings(4, 4, Thresholds::OFF), buffers(7)),
+            Some(InferenceError::BufferTooShort)
+        );
+    }
+}

@@ -1,0 +1,24 @@
+//! Monte-Carlo-dropout inference on the edge.
+//!
+//! Data flows one way: [`source`] → [`inference`] ([`engine`] → accumulator → triage) → report →
+//! link → serial line. The loop and the engine contract are `no_std` and need no allocator; what
+//! needs an operating system (ONNX files, sources, serial ports) sits behind features.
+
+#![cfg_attr(not(feature = "std"), no_std)]
+#![warn(missing_docs)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod engine;
+pub mod inference;
+#[cfg(feature = "log")]
+pub mod log;
+#[cfg(feature = "onnx")]
+pub mod onnx;
+#[cfg(feature = "io")]
+pub mod serial;
+#[cfg(feature = "onnx")]
+pub mod session;
+#[cfg(feature = "io")]
+pub mod source;

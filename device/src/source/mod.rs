@@ -1,0 +1,355 @@
+//! Where frames come from: `mnist:test`, a folder of pictures, one picture, a pipe of raw frames.
+//!
+//! A source is named by a URI-like string, so that a camera, a file and a data set are chosen the
+//! same way. Every source yields 8-bit grey frames with the time at which they were taken.
+
+mod idx;
+mod pictures;
+mod raw;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+pub use idx::{Idx, IdxError, Labelled};
+pub use pictures::{PictureError, is_picture, read_picture};
+use shared::image::{GrayFrame, ImageError};
+
+/// The folder that downloads and build output are kept in: `$MCDROPOUT_CACHE`, else
+/// `$XDG_CACHE_HOME/mcdropout`, else `~/.cache/mcdropout`. `None` if no home folder is known.
+#[must_use]
+pub fn cache_folder() -> Option<PathBuf> {
+    let variable = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    variable("MCDROPOUT_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("mcdropout")))
+        .or_else(|| variable("HOME").map(|folder| folder.join(".cache/mcdropout")))
+}
+
+/// One 8-bit grey picture and when it was taken.
+#[derive(Clone, Debug, Default)]
+pub struct Frame {
+    /// Pixels per row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Luma, row-major, `width × height` bytes.
+    pub luma: Vec<u8>,
+    /// Time since the source was opened.
+    pub captured: Duration,
+}
+
+impl Frame {
+    /// The frame as the `no_std` code sees it.
+    ///
+    /// # Errors
+    /// If the sizes and the pixels do not fit together.
+    pub fn view(&self) -> Result<GrayFrame<'_>, ImageError> {
+        GrayFrame::new(self.width, self.height, self.width, &self.luma)
+    }
+}
+
+/// Why a source could not be opened, or a frame not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// Not a source: {0}
+    #[error(
+        "'{0}' is no source: use mnist:test, mnist:train, fashion-mnist:test, fashion-mnist:train, a folder, a picture, or raw:WIDTHxHEIGHT:PATH ('-' for standard input)"
+    )]
+    Unknown(String),
+    /// No cache folder.
+    #[error("no folder for data sets: set MCDROPOUT_CACHE or HOME")]
+    NoCacheFolder,
+    /// A data set is missing or broken.
+    #[error(transparent)]
+    Idx(#[from] IdxError),
+    /// A picture is missing or broken.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// A folder cannot be listed.
+    #[error("cannot list {}: {error}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A folder without pictures.
+    #[error("{} holds no PNG, JPEG, PGM or PPM picture", .0.display())]
+    EmptyFolder(PathBuf),
+    /// A pipe failed.
+    #[error("cannot read raw frames from {name}: {error}")]
+    Raw {
+        /// The pipe.
+        name: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A pipe ended inside a frame.
+    #[error("{name} ended inside a frame: {got} of {expected} bytes")]
+    HalfFrame {
+        /// The pipe.
+        name: String,
+        /// Bytes read of the frame.
+        got: usize,
+        /// Bytes of a whole frame.
+        expected: usize,
+    },
+}
+
+impl SourceError {
+    /// Whether the source can go on with its next frame: one broken picture in a folder does not
+    /// end the run.
+    #[must_use]
+    pub fn is_recoverable(&self) -> bool {
+        matches!(self, Self::Picture(_))
+    }
+}
+
+/// A source's name, as given on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceUri {
+    /// `mnist:test` and the like: data set, and `true` for its training part.
+    DataSet {
+        /// Folder name of the data set in the data folder.
+        name: String,
+        /// The training part instead of the test part.
+        train: bool,
+    },
+    /// A folder of pictures, in the order of their file names, or one picture.
+    Path(PathBuf),
+    /// `raw:WIDTHxHEIGHT:PATH`: 8-bit grey frames one after the other; `-` is standard input.
+    Raw {
+        /// Pixels per row.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// A file, a named pipe, or `-`.
+        path: PathBuf,
+    },
+}
+
+/// Largest width or height of a raw frame, in pixels.
+const MAX_SIDE: usize = 16_384;
+
+impl FromStr for SourceUri {
+    type Err = SourceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let unknown = || SourceError::Unknown(text.to_owned());
+        match text.split_once(':') {
+            Some((name @ ("mnist" | "fashion-mnist"), part)) => match part {
+                "test" => Ok(Self::DataSet {
+                    name: name.to_owned(),
+                    train: false,
+                }),
+                "train" => Ok(Self::DataSet {
+                    name: name.to_owned(),
+                    train: true,
+                }),
+                _ => Err(unknown()),
+            },
+            Some(("raw", rest)) => {
+                let (size, path) = rest.split_once(':').ok_or_else(unknown)?;
+                let (width, height) = size.split_once('x').ok_or_else(unknown)?;
+                let side = |text: &str| match text.parse() {
+                    Ok(side) if (1..=MAX_SIDE).contains(&side) => Ok(side),
+                    _ => Err(unknown()),
+                };
+                Ok(Self::Raw {
+                    width: side(width)?,
+                    height: side(height)?,
+                    path: path.into(),
+                })
+            }
+            Some(("file", path)) => Ok(Self::Path(path.trim_start_matches("//").into())),
+            _ if text.is_empty() => Err(unknown()),
+            _ => Ok(Self::Path(text.into())),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Kind {
+    Idx(Labelled, usize),
+    Pictures(std::vec::IntoIter<PathBuf>),
+    Raw(raw::RawFrames),
+}
+
+/// An open source.
+#[derive(Debug)]
+pub struct Source {
+    kind: Kind,
+    opened: Instant,
+}
+
+impl Source {
+    /// Opens what `uri` names. Setting `stop` ends a wait for frames, and with it the source.
+    ///
+    /// # Errors
+    /// If it does not exist, cannot be read, or holds no frames; one broken picture of a folder is
+    /// told when its turn comes.
+    pub fn open(uri: &SourceUri, stop: &Arc<AtomicBool>) -> Result<Self, SourceError> {
+        let kind = match uri {
+            SourceUri::DataSet { name, train } => {
+                let folder = cache_folder()
+                    .ok_or(SourceError::NoCacheFolder)?
+                    .join("data")
+                    .join(name);
+                Kind::Idx(Labelled::open(&folder, *train)?, 0)
+            }
+            SourceUri::Path(path) => Kind::Pictures(list_pictures(path)?.into_iter()),
+            SourceUri::Raw {
+                width,
+                height,
+                path,
+            } => Kind::Raw(raw::RawFrames::open(
+                path,
+                *width,
+                *height,
+                Arc::clone(stop),
+            )?),
+        };
+        Ok(Self {
+            kind,
+            opened: Instant::now(),
+        })
+    }
+
+    /// How many frames are left, where that is known.
+    #[must_use]
+    pub fn remaining(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Idx(set, next) => Some(set.images.count() - next),
+            Kind::Pictures(paths) => Some(paths.len()),
+            Kind::Raw(_) => None,
+        }
+    }
+
+    /// Time since the source was opened: the clock of [`Frame::captured`].
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// Reads the next frame into `frame`; `false` at the end.
+    ///
+    /// # Errors
+    /// See [`SourceError::is_recoverable`] for whether to go on.
+    pub fn next_frame(&mut self, frame: &mut Frame) -> Result<bool, SourceError> {
+        match &mut self.kind {
+            Kind::Idx(set, next) => {
+                let Some(image) = set.images.item(*next) else {
+                    return Ok(false);
+                };
+                *next += 1;
+                (frame.height, frame.width) = set.size();
+                frame.luma.clear();
+                frame.luma.extend_from_slice(image);
+            }
+            Kind::Pictures(paths) => {
+                let Some(path) = paths.next() else {
+                    return Ok(false);
+                };
+                *frame = read_picture(&path)?;
+            }
+            Kind::Raw(raw) => {
+                if !raw.read(frame)? {
+                    return Ok(false);
+                }
+            }
+        }
+        frame.captured = self.elapsed();
+        Ok(true)
+    }
+}
+
+fn list_pictures(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
+    let failed = |error| SourceError::Folder {
+        path: path.to_owned(),
+        error,
+    };
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut pictures = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        if is_picture(&file) {
+            pictures.push(file);
+        }
+    }
+    if pictures.is_empty() {
+        return Err(SourceError::EmptyFolder(path.to_owned()));
+    }
+    pictures.sort();
+    Ok(pictures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_understood() {
+        let data_set = |name: &str, train| SourceUri::DataSet {
+            name: name.to_owned(),
+            train,
+        };
+        for (text, expected) in [
+            ("mnist:test", data_set("mnist", false)),
+            ("fashion-mnist:train", data_set("fashion-mnist", true)),
+            ("some/folder", SourceUri::Path("some/folder".into())),
+            ("file:///a/b.png", SourceUri::Path("/a/b.png".into())),
+            (
+                "raw:28x20:-",
+                SourceUri::Raw {
+                    width: 28,
+                    height: 20,
+                    path: "-".into(),
+                },
+            ),
+        ] {
+            assert_eq!(text.parse::<SourceUri>().expect(text), expected);
+        }
+        for text in [
+            "",
+            "mnist:validation",
+            "raw:28:-",
+            "raw:0x4:-",
+            "raw:28x99999999999:-",
+            "raw:28x28",
+        ] {
+            assert!(text.parse::<SourceUri>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_folder_yields_its_pictures_in_order_and_survives_a_broken_one() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        std::fs::write(folder.path().join("b.pgm"), b"P5 2 1 255\n\x01\x02").expect("written");
+        std::fs::write(folder.path().join("a.png"), b"").expect("written");
+        std::fs::write(folder.path().join("notes.txt"), b"x").expect("written");
+        let mut source =
+            Source::open(&SourceUri::Path(folder.path().into()), &Arc::default()).expect("opened");
+        assert_eq!(source.remaining(), Some(2));
+        let mut frame = Frame::default();
+        let error = source.next_frame(&mut frame).expect_err("a.png is empty");
+        assert!(
+            error.is_recoverable() && error.to_string().contains("a.png"),
+            "{error}"
+        );
+        assert!(source.next_frame(&mut frame).expect("b.pgm is fine"));
+        assert_eq!(
+            (frame.width, frame.height, frame.luma.as_slice()),
+            (2, 1, &[1, 2][..])
+        );
+        assert!(!source.next_frame(&mut frame).expect("the end"));
+    }
+}

@@ -72,11 +72,10 @@ pub const LIBTORCH_VERSION: &str = "2.11.0";
 /// Why it does not, in one line.
 pub fn load_cuda() -> Result<(), &'static str> {
     static STATE: OnceLock<Result<(), String>> = OnceLock::new();
-    STATE
-        .get_or_init(try_cuda)
-        .as_ref()
-        .map(|_| ())
-        .map_err(String::as_str)
+    match STATE.get_or_init(try_cuda) {
+        Ok(()) => Ok(()),
+        Err(reason) => Err(reason),
+    }
 }
 
 /// A program linked with a libtorch without CUDA can still use the CUDA kernels of a full libtorch

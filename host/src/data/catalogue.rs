@@ -108,12 +108,7 @@ impl KnownFile {
     fn inspect_in(&self, data: &Path) -> Result<FileStatus, DataError> {
         let path = data.join(self.dataset).join(self.file);
         let sha256 = match fs::read(&path) {
-            Ok(bytes) => Some(
-                Sha256::digest(bytes)
-                    .iter()
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect::<String>(),
-            ),
+            Ok(bytes) => Some(hexadecimal(&Sha256::digest(bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(DataError::io("read", &path)(error)),
         };
@@ -131,6 +126,16 @@ impl KnownFile {
     }
 }
 
+fn hexadecimal(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(u32::from(digit), 16));
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,10 +151,10 @@ mod tests {
         );
         let state = || file.inspect_in(data.path()).expect("inspected").state;
         assert_eq!(state(), FileState::Missing);
-        std::fs::create_dir(data.path().join("set")).expect("folder");
-        std::fs::write(data.path().join("set/file"), "abd").expect("damaged file");
+        fs::create_dir(data.path().join("set")).expect("folder");
+        fs::write(data.path().join("set/file"), "abd").expect("damaged file");
         assert_eq!(state(), FileState::Damaged);
-        std::fs::write(data.path().join("set/file"), "abc").expect("good file");
+        fs::write(data.path().join("set/file"), "abc").expect("good file");
         assert_eq!(state(), FileState::Good);
     }
 }

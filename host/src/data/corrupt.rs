@@ -81,7 +81,7 @@ mod tests {
             let dark = apply(Corruption::Dark, seed);
             assert!(dark.iter().all(|&pixel| pixel <= 22), "seed {seed}");
             let glare = apply(Corruption::Glare, seed);
-            let saturated = glare.iter().filter(|&&pixel| pixel == 255).count();
+            let saturated: usize = glare.iter().map(|&pixel| usize::from(pixel == 255)).sum();
             // A disc of radius 5 whose centre is at least 8 pixels from every border.
             assert!(saturated >= 70, "seed {seed}: {saturated}");
             let occluded = apply(Corruption::Occluded, seed);

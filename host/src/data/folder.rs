@@ -27,10 +27,10 @@ pub(super) fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
         Split::Train => root.join("train"),
         Split::Test => root.join("test"),
     };
-    let classes = entries(&part, |path| path.is_dir())?;
+    let classes = entries(&part, Path::is_dir)?;
     if divided {
         let names = |folder: &str| -> Result<Vec<_>, DataError> {
-            let found = entries(&root.join(folder), |path| path.is_dir())?;
+            let found = entries(&root.join(folder), Path::is_dir)?;
             Ok(found.iter().map(|path| name_of(path)).collect())
         };
         if names("train")? != names("test")? {

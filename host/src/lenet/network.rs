@@ -56,7 +56,7 @@ impl Masks {
 #[derive(Debug)]
 pub struct Network {
     architecture: Architecture,
-    parameters: Vec<Tensor>,
+    parameters: [Tensor; 8],
 }
 
 impl Network {
@@ -65,22 +65,18 @@ impl Network {
     #[must_use]
     pub fn new(architecture: Architecture, device: Device) -> Self {
         let mut bound = 0.0;
-        let parameters = architecture
-            .parameters()
-            .iter()
-            .map(|(_, shape)| {
-                // A weight sets the bound; the bias after it has the same one.
-                if shape.len() > 1 {
-                    bound = 1.0 / (shape[1..].iter().product::<usize>() as f64).sqrt();
-                }
-                let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
-                // On the CPU first, so that every device starts from the same numbers.
-                let values = Tensor::rand(&shape[..], (Kind::Float, Device::Cpu));
-                ((values * 2.0 - 1.0) * bound)
-                    .to_device(device)
-                    .set_requires_grad(true)
-            })
-            .collect();
+        let parameters = architecture.parameters().map(|(_, shape)| {
+            // A weight sets the bound; the bias after it has the same one.
+            if shape.len() > 1 {
+                bound = 1.0 / (shape[1..].iter().product::<usize>() as f64).sqrt();
+            }
+            let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+            // On the processor first, so that every device starts from the same numbers.
+            let values = Tensor::rand(&shape[..], (Kind::Float, Device::Cpu));
+            ((values * 2.0 - 1.0) * bound)
+                .to_device(device)
+                .set_requires_grad(true)
+        });
         Self {
             architecture,
             parameters,
@@ -90,7 +86,7 @@ impl Network {
     /// Given parameters, in the order of [`Architecture::parameters`].
     ///
     /// # Errors
-    /// libtorch cannot place them on the device.
+    /// They are not eight, or libtorch cannot place them on the device.
     pub fn from_parameters(
         architecture: Architecture,
         parameters: &[Parameter],
@@ -99,7 +95,11 @@ impl Network {
         let parameters = parameters
             .iter()
             .map(|parameter| Ok(tensor(parameter, device)?.set_requires_grad(true)))
-            .collect::<Result<_, TchError>>()?;
+            .collect::<Result<Vec<_>, TchError>>()?;
+        let count = parameters.len();
+        let parameters = parameters
+            .try_into()
+            .map_err(|_| TchError::Shape(format!("{count} parameters, a LeNet has 8")))?;
         Ok(Self {
             architecture,
             parameters,
@@ -111,12 +111,11 @@ impl Network {
     pub fn share(&self) -> Self {
         Self {
             architecture: self.architecture,
-            parameters: self.parameters.iter().map(Tensor::shallow_clone).collect(),
+            parameters: self.parameters.each_ref().map(Tensor::shallow_clone),
         }
     }
 
     /// The parameters as tensors, in the order of [`Architecture::parameters`].
-    #[must_use]
     pub fn tensors(&self) -> &[Tensor] {
         &self.parameters
     }
@@ -141,22 +140,18 @@ impl Network {
     }
 
     /// What does not depend on the pass: conv1, `[batch, 1, 28, 28]` → `[batch, 10, 24, 24]`.
-    #[must_use]
     pub fn stem(&self, images: &Tensor) -> Tensor {
         images.conv2d(&self.parameters[0], Some(&self.parameters[1]), 1, 0, 1, 1)
     }
 
     /// The rest: the stem's output, `[batch, 10, 24, 24]` or `[1, 10, 24, 24]` for every pass, →
     /// logits `[batch, classes]`. Without masks no dropout is applied.
-    #[must_use]
     pub fn head(&self, stem: &Tensor, masks: Option<&Masks>) -> Tensor {
         let dropout = |site, input| match masks {
             Some(masks) => masks.apply(site, input),
             None => input,
         };
-        let [_, _, conv2, conv2_bias, fc1, fc1_bias, fc2, fc2_bias] = &self.parameters[..] else {
-            unreachable!("a LeNet has eight parameters");
-        };
+        let [_, _, conv2, conv2_bias, fc1, fc1_bias, fc2, fc2_bias] = &self.parameters;
         let pool = |input: Tensor| input.max_pool2d(2, 2, 0, 1, false).relu();
         let x = pool(dropout(0, stem.shallow_clone()));
         let x = pool(dropout(1, x.conv2d(conv2, Some(conv2_bias), 1, 0, 1, 1)));

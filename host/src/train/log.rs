@@ -22,7 +22,7 @@ pub(super) struct Line {
     /// Images in an epoch.
     pub(super) of: u64,
     /// Mean negative log-likelihood over the step's images, in nats.
-    pub(super) loss: f64,
+    pub(super) loss: f32,
     pub(super) learning_rate: f64,
 }
 

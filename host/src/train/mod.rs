@@ -183,7 +183,7 @@ fn run(
         let loss = trainer.advance(images)?;
         progress.advance(1);
         if step.is_multiple_of(job.log_interval) || trainer.step() == total {
-            let loss = loss.double_value(&[]);
+            let loss = loss.double_value(&[]) as f32;
             let epoch = (step / per_epoch) as u32;
             let line = log::Line {
                 epoch: epoch + 1,
@@ -266,9 +266,16 @@ fn report(
     let training = json!({
         "recipe": recipe,
         "images": data.len(),
-        "prior_length_scale": recipe.prior_length_scale(data.len()),
-        "mc_dropout": { "accuracy": mc_dropout.accuracy, "nll_mean_logits": mc_dropout.nll, "passes": job.passes },
-        "standard": { "accuracy": standard.accuracy, "nll": standard.nll },
+        "prior_length_scale": recipe.prior_length_scale(data.len()).map(six_decimals),
+        "mc_dropout": {
+            "accuracy": six_decimals(mc_dropout.accuracy),
+            "nll_mean_logits": six_decimals(mc_dropout.nll),
+            "passes": job.passes,
+        },
+        "standard": {
+            "accuracy": six_decimals(standard.accuracy),
+            "nll": six_decimals(standard.nll),
+        },
         "test_images": test.len(),
     });
     let model = TrainedModel {
@@ -302,6 +309,11 @@ fn report(
     Ok(metrics)
 }
 
+/// For people to read; and a number this short passes through JSON unchanged.
+fn six_decimals(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
 fn statistics(pixels: &[u8]) -> FrameStatistics {
     let luma: Vec<f32> = pixels
         .iter()
@@ -327,7 +339,7 @@ fn triage(
         }
     }
     json!({
-        "flagged": 1.0 - accepted as f64 / measures.len().max(1) as f64,
-        "accuracy_accepted": correct as f64 / accepted.max(1) as f64,
+        "flagged": six_decimals(1.0 - accepted as f64 / measures.len().max(1) as f64),
+        "accuracy_accepted": six_decimals(correct as f64 / accepted.max(1) as f64),
     })
 }

@@ -192,7 +192,7 @@ mod tests {
         let result = TestResult::new(rows.iter().map(|(row, label)| (&row[..], *label)));
         // The tie goes to class 0, so the second is wrong.
         assert_eq!((result.correct, result.images), (1, 2));
-        let expected = ((1.0 + (-2.0f64).exp()).ln() + 2.0f64.ln()) / 2.0;
+        let expected = f64::midpoint((1.0 + (-2.0f64).exp()).ln(), 2.0f64.ln());
         assert!((result.nll - expected).abs() < 1e-12, "{}", result.nll);
     }
 }

@@ -28,9 +28,9 @@ pub(super) fn default_thresholds<const N: usize>(
             .filter(|(m, s)| !limits.judge(m, s).is_empty())
             .count();
         if flagged <= budget {
-            low = middle
+            low = middle;
         } else {
-            high = middle - 1
+            high = middle - 1;
         }
     }
     sorted.limits(low)

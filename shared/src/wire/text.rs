@@ -24,7 +24,7 @@ use super::reception::{LinkCounters, Reception};
 use super::{EncodeError, FrameError, crc32};
 
 /// Bytes of the longest line, its CR LF included.
-pub const MAX_LINE: usize = 1728;
+pub const MAX_LINE: usize = 1664;
 
 /// ` *` and eight digits.
 const TRAILER: usize = 10;

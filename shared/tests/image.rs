@@ -1,0 +1,339 @@
+//! Frames to model inputs, and the statistics of an image.
+
+use proptest::prelude::*;
+use shared::image::{
+    Fit, FrameStatistics, GrayFrame, ImageError, MAX_SIDE, Normalisation, Rect, resize,
+};
+
+fn resized(frame: &GrayFrame<'_>, crop: Option<Rect>, fit: Fit, to: (usize, usize)) -> Vec<f32> {
+    let mut out = vec![f32::NAN; to.0 * to.1];
+    resize(frame, crop, fit, to.0, to.1, &mut out).expect("valid sizes");
+    out
+}
+
+fn frame(width: usize, height: usize, data: &[u8]) -> GrayFrame<'_> {
+    GrayFrame::new(width, height, width, data).expect("a valid frame")
+}
+
+fn rect(x: u32, y: u32, width: u32, height: u32) -> Rect {
+    Rect {
+        x,
+        y,
+        width,
+        height,
+    }
+}
+
+#[test]
+fn frames_are_checked() {
+    let data = [0; 20];
+    for (width, height) in [(0, 1), (1, 0), (MAX_SIDE + 1, 1), (1, MAX_SIDE + 1)] {
+        assert_eq!(
+            GrayFrame::new(width, height, width, &data).map(|_| ()),
+            Err(ImageError::Size { width, height })
+        );
+    }
+    assert_eq!(
+        GrayFrame::new(5, 2, 4, &data).map(|_| ()),
+        Err(ImageError::Stride {
+            stride: 4,
+            width: 5
+        })
+    );
+    // The last row need not be padded.
+    assert!(GrayFrame::new(4, 3, 8, &data).is_ok());
+    assert_eq!(
+        GrayFrame::new(5, 3, 8, &data).map(|_| ()),
+        Err(ImageError::Data {
+            expected: 21,
+            got: 20
+        })
+    );
+    assert_eq!(
+        GrayFrame::new(5, 3, usize::MAX, &data).map(|_| ()),
+        Err(ImageError::Data {
+            expected: usize::MAX,
+            got: 20
+        })
+    );
+}
+
+#[test]
+fn the_output_and_the_crop_are_checked() {
+    let data = [0; 12];
+    let frame = frame(4, 3, &data);
+    let mut out = [0.0; 4];
+    assert_eq!(
+        resize(&frame, None, Fit::Stretch, 2, 3, &mut out),
+        Err(ImageError::Output {
+            expected: 6,
+            got: 4
+        })
+    );
+    assert_eq!(
+        resize(&frame, None, Fit::Stretch, 0, 3, &mut out),
+        Err(ImageError::Size {
+            width: 0,
+            height: 3
+        })
+    );
+    for crop in [
+        rect(0, 0, 5, 3),
+        rect(1, 0, 4, 3),
+        rect(0, 1, 4, 3),
+        rect(0, 0, 0, 1),
+        rect(0, 0, 1, 0),
+        rect(u32::MAX, 0, 1, 1),
+        rect(1, 0, u32::MAX, 1),
+    ] {
+        assert_eq!(
+            resize(&frame, Some(crop), Fit::Stretch, 2, 2, &mut out),
+            Err(ImageError::Crop {
+                crop,
+                width: 4,
+                height: 3
+            })
+        );
+    }
+}
+
+#[test]
+fn the_same_size_is_an_exact_copy() {
+    let data: Vec<u8> = (0..=255).collect();
+    for fit in [Fit::CenterCrop, Fit::Stretch] {
+        let out = resized(&frame(16, 16, &data), None, fit, (16, 16));
+        for (value, pixel) in out.iter().zip(&data) {
+            assert_eq!(*value, f32::from(*pixel) / 255.0);
+        }
+    }
+}
+
+#[test]
+fn padding_between_rows_is_not_seen() {
+    let mut data = vec![255; 7 * 5];
+    for y in 0..5 {
+        for x in 0..3 {
+            data[y * 7 + x] = 10;
+        }
+    }
+    let frame = GrayFrame::new(3, 5, 7, &data).expect("a valid frame");
+    assert_eq!((frame.width(), frame.height()), (3, 5));
+    assert_eq!(frame.row(4), [10; 3]);
+    let out = resized(&frame, None, Fit::Stretch, (2, 2));
+    assert_eq!(out, [10.0 / 255.0; 4]);
+}
+
+#[test]
+fn shrinking_averages_areas() {
+    let data = [0, 100, 200, 44, 10, 20, 30, 40];
+    let out = resized(&frame(4, 2, &data), None, Fit::Stretch, (2, 1));
+    assert_eq!(out, [(130.0 / 4.0) / 255.0, (314.0 / 4.0) / 255.0]);
+    // 3 → 2: the middle pixel belongs half to each side.
+    let out = resized(&frame(3, 1, &[30, 60, 240]), None, Fit::Stretch, (2, 1));
+    assert_eq!(out, [40.0 / 255.0, 180.0 / 255.0]);
+}
+
+#[test]
+fn growing_interpolates_between_pixel_centres() {
+    let out = resized(&frame(2, 1, &[0, 200]), None, Fit::Stretch, (4, 1));
+    assert_eq!(out, [0.0, 50.0 / 255.0, 150.0 / 255.0, 200.0 / 255.0]);
+    let one = resized(&frame(1, 1, &[77]), None, Fit::CenterCrop, (28, 28));
+    assert_eq!(one, [77.0 / 255.0; 784]);
+}
+
+#[test]
+fn a_centre_crop_keeps_proportions() {
+    // Columns 0 and 3 of a wide frame, rows 0 and 3 of a tall one, are outside.
+    let wide = [9, 1, 2, 9, 9, 3, 4, 9];
+    let tall = [9, 9, 1, 2, 3, 4, 9, 9];
+    let wanted = [1.0, 2.0, 3.0, 4.0].map(|value: f32| value / 255.0);
+    assert_eq!(
+        resized(&frame(4, 2, &wide), None, Fit::CenterCrop, (2, 2)),
+        wanted
+    );
+    assert_eq!(
+        resized(&frame(2, 4, &tall), None, Fit::CenterCrop, (2, 2)),
+        wanted
+    );
+    // Stretched, they take part.
+    assert_ne!(
+        resized(&frame(4, 2, &wide), None, Fit::Stretch, (2, 2)),
+        wanted
+    );
+}
+
+#[test]
+fn a_crop_is_a_frame_of_its_own() {
+    let data: Vec<u8> = (0..48).collect();
+    let out = resized(
+        &frame(8, 6, &data),
+        Some(rect(2, 1, 3, 2)),
+        Fit::Stretch,
+        (3, 2),
+    );
+    let wanted = [10, 11, 12, 18, 19, 20].map(|value: u8| f32::from(value) / 255.0);
+    assert_eq!(out, wanted);
+}
+
+#[test]
+fn long_and_large_frames_are_served() {
+    let line = vec![200; MAX_SIDE];
+    let out = resized(&frame(MAX_SIDE, 1, &line), None, Fit::Stretch, (28, 28));
+    assert!(out.iter().all(|&value| value == 200.0 / 255.0));
+    let large = vec![255; 4056 * 3040];
+    let out = resized(&frame(4056, 3040, &large), None, Fit::CenterCrop, (28, 28));
+    assert!(out.iter().all(|&value| value == 1.0));
+}
+
+#[test]
+fn statistics_of_simple_images() {
+    let constant = FrameStatistics::measure(&[0.25; 12], 4, 3);
+    assert_eq!(
+        constant,
+        FrameStatistics {
+            mean: 0.25,
+            ..FrameStatistics::default()
+        }
+    );
+    // A chessboard: every neighbour differs by 1, the standard deviation is ½.
+    let board: Vec<f32> = (0..64).map(|i| ((i / 8 + i % 8) % 2) as f32).collect();
+    let board = FrameStatistics::measure(&board, 8, 8);
+    assert_eq!(
+        (board.mean, board.contrast, board.sharpness),
+        (0.5, 0.5, 2.0)
+    );
+    assert_eq!((board.saturated, board.dark), (0.5, 0.5));
+    let one = FrameStatistics::measure(&[1.0], 1, 1);
+    assert_eq!(
+        (one.contrast, one.sharpness, one.saturated),
+        (0.0, 0.0, 1.0)
+    );
+}
+
+#[test]
+fn saturated_and_dark_begin_at_whole_pixel_values() {
+    let luma = [249, 250, 5, 6].map(|pixel: u8| f32::from(pixel) / 255.0);
+    let statistics = FrameStatistics::measure(&luma, 2, 2);
+    assert_eq!((statistics.saturated, statistics.dark), (0.25, 0.25));
+}
+
+#[test]
+#[should_panic(expected = "no 3×3 image")]
+fn statistics_of_the_wrong_size_are_refused() {
+    let _ = FrameStatistics::measure(&[0.0; 8], 3, 3);
+}
+
+/// A box blur over 3×3, edges repeated.
+fn blurred(luma: &[f32], side: usize) -> Vec<f32> {
+    let at = |x: i32, y: i32| {
+        let inside = |v: i32| v.clamp(0, side as i32 - 1) as usize;
+        luma[inside(y) * side + inside(x)]
+    };
+    (0..side as i32)
+        .flat_map(|y| (0..side as i32).map(move |x| (x, y)))
+        .map(|(x, y)| {
+            let around = (-1..=1).flat_map(|dy| (-1..=1).map(move |dx| (dx, dy)));
+            around.map(|(dx, dy)| at(x + dx, y + dy)).sum::<f32>() / 9.0
+        })
+        .collect()
+}
+
+fn square_image() -> impl Strategy<Value = (usize, Vec<u8>)> {
+    (8..30_usize)
+        .prop_flat_map(|side| (Just(side), prop::collection::vec(any::<u8>(), side * side)))
+}
+
+proptest! {
+    #[test]
+    fn a_constant_stays_constant(
+        pixel: u8, width in 1..80_usize, height in 1..80_usize, padding in 0..9_usize,
+        to in (1..40_usize, 1..40_usize), crop_fit: bool,
+    ) {
+        let stride = width + padding;
+        let data = vec![pixel; stride * height];
+        let frame = GrayFrame::new(width, height, stride, &data).expect("a valid frame");
+        let fit = if crop_fit { Fit::CenterCrop } else { Fit::Stretch };
+        for value in resized(&frame, None, fit, to) {
+            prop_assert_eq!(value, f32::from(pixel) / 255.0);
+        }
+    }
+
+    /// Values stay between the darkest and the brightest pixel, and shrinking keeps the mean.
+    #[test]
+    fn resampling_averages(
+        (width, height, data) in (1..40_usize, 1..40_usize).prop_flat_map(|(w, h)| {
+            (Just(w), Just(h), prop::collection::vec(any::<u8>(), w * h))
+        }),
+        to in (1..40_usize, 1..40_usize),
+    ) {
+        let out = resized(&frame(width, height, &data), None, Fit::Stretch, to);
+        let low = f32::from(*data.iter().min().expect("pixels")) / 255.0;
+        let high = f32::from(*data.iter().max().expect("pixels")) / 255.0;
+        prop_assert!(out.iter().all(|value| (low..=high).contains(value)));
+        if to.0 <= width && to.1 <= height {
+            let mean_in = data.iter().map(|&v| f64::from(v)).sum::<f64>() / data.len() as f64 / 255.0;
+            let mean_out = out.iter().map(|&v| f64::from(v)).sum::<f64>() / out.len() as f64;
+            prop_assert!((mean_in - mean_out).abs() < 1e-6);
+        }
+    }
+
+    /// Mirrored in, mirrored out: no half-pixel shift in either direction.
+    #[test]
+    fn resampling_is_symmetric(
+        (width, data) in (1..60_usize).prop_flat_map(|w| (Just(w), prop::collection::vec(any::<u8>(), w))),
+        to in 1..60_usize,
+    ) {
+        let out = resized(&frame(width, 1, &data), None, Fit::Stretch, (to, 1));
+        let mirrored: Vec<u8> = data.iter().rev().copied().collect();
+        let mut back = resized(&frame(width, 1, &mirrored), None, Fit::Stretch, (to, 1));
+        back.reverse();
+        prop_assert_eq!(out, back);
+    }
+
+    #[test]
+    fn blur_lowers_sharpness_and_dimming_does_not((side, pixels) in square_image()) {
+        let luma: Vec<f32> = pixels.iter().map(|&v| f32::from(v) / 255.0).collect();
+        let sharp = FrameStatistics::measure(&luma, side, side);
+        prop_assume!(sharp.contrast > 0.05);
+        let soft = FrameStatistics::measure(&blurred(&luma, side), side, side);
+        prop_assert!(soft.sharpness < sharp.sharpness);
+        let dimmed: Vec<f32> = luma.iter().map(|v| v * 0.25).collect();
+        let dim = FrameStatistics::measure(&dimmed, side, side);
+        prop_assert!((dim.sharpness - sharp.sharpness).abs() < 1e-5);
+        prop_assert!((dim.contrast - sharp.contrast * 0.25).abs() < 1e-6);
+        for s in [sharp, soft, dim] {
+            prop_assert!((0.0..=1.0).contains(&s.mean) && (0.0..=0.5).contains(&s.contrast));
+            prop_assert!((0.0..=1.0).contains(&s.saturated) && (0.0..=1.0).contains(&s.dark));
+        }
+    }
+
+    #[test]
+    fn normalisation_is_that_of_torchvision(luma in prop::collection::vec(0.0_f32..=1.0, 0..50)) {
+        let mut out = vec![f32::NAN; luma.len()];
+        Normalisation::MNIST.apply(&luma, &mut out);
+        for (out, luma) in out.iter().zip(&luma) {
+            prop_assert_eq!(*out, (luma - 0.1307_f32) / 0.3081_f32);
+        }
+        Normalisation::IDENTITY.apply(&luma, &mut out);
+        prop_assert_eq!(out, luma);
+    }
+}
+
+#[test]
+fn normalisations_are_checked() {
+    assert!(Normalisation::MNIST.is_valid() && Normalisation::IDENTITY.is_valid());
+    for (mean, standard_deviation) in [
+        (0.0, 0.0),
+        (0.0, -1.0),
+        (f32::NAN, 1.0),
+        (0.0, f32::INFINITY),
+    ] {
+        assert!(
+            !Normalisation {
+                mean,
+                standard_deviation
+            }
+            .is_valid()
+        );
+    }
+}

@@ -1,0 +1,220 @@
+//! Messages for the tests of the wire: fixed, arbitrary, and the longest.
+
+#![allow(dead_code)] // Each test program uses its own part.
+
+use proptest::prelude::*;
+use shared::image::FrameStatistics;
+use shared::triage::{Causes, Thresholds};
+use shared::wire::message::{Hello, Message, Report, SCHEMA_HASH, Statistics, shortened};
+
+pub(crate) fn hello() -> Message {
+    Message::Hello(Hello {
+        schema: SCHEMA_HASH,
+        device: shortened("bench-camera"),
+        software: shortened("0.1.0"),
+        engine: shortened("tract"),
+        model: 0xDEAD_BEEF,
+        classes: 3,
+        labels: ["cat", "dog", "a bird"]
+            .into_iter()
+            .map(shortened)
+            .collect(),
+        passes: 100,
+        seed: 42,
+        thresholds: Thresholds::uncalibrated(3),
+    })
+}
+
+pub(crate) fn report(frame: u32) -> Message {
+    Message::Report(Report {
+        frame,
+        captured_us: 1_000_000 + u64::from(frame) * 33_333,
+        latency_us: 7_200,
+        class: 7,
+        confidence: 0.9375,
+        predictive_entropy: 0.25,
+        expected_entropy: 0.125,
+        mutual_information: 0.125,
+        variation_ratio: 0.0625,
+        standard_deviation: 0.5,
+        margin: 0.875,
+        passes: 100,
+        causes: Causes::from_bits(0b1010).expect("known causes"),
+        image: FrameStatistics {
+            mean: 0.125,
+            contrast: 0.25,
+            sharpness: 0.5,
+            saturated: 0.0,
+            dark: 0.75,
+        },
+    })
+}
+
+pub(crate) fn statistics() -> Message {
+    Message::Statistics(Statistics {
+        frames: 100,
+        accepted: 80,
+        flagged: 20,
+        by_cause: [1, 2, 3, 4, 5, 6, 7, 8],
+        failed: 2,
+        uptime_us: 12_345_678,
+        last: true,
+    })
+}
+
+/// A greeting whose every field takes as many bytes as it can, in either format.
+pub(crate) fn longest() -> Message {
+    let wide = "é".repeat(12);
+    Message::Hello(Hello {
+        schema: u64::MAX,
+        device: shortened(&wide),
+        software: shortened(&wide),
+        engine: shortened(&wide),
+        model: u32::MAX,
+        classes: u16::MAX,
+        labels: (0..16).map(|_| shortened(&wide)).collect(),
+        passes: u32::MAX,
+        seed: u64::MAX,
+        thresholds: Thresholds {
+            max_predictive_entropy: f32::MAX.next_down(),
+            max_mutual_information: f32::MIN,
+            max_expected_entropy: f32::MIN,
+            max_saturated: f32::MIN,
+            max_mean: f32::MIN,
+            min_mean: f32::MIN,
+            min_contrast: f32::MIN,
+            min_sharpness: f32::MIN,
+        },
+    })
+}
+
+fn text<const N: usize>() -> impl Strategy<Value = heapless::String<N>> {
+    prop_oneof![".{0,24}", "[a-z -,=%*]{0,24}"].prop_map(|text| shortened(&text))
+}
+
+fn finite() -> impl Strategy<Value = f32> {
+    prop_oneof![
+        4 => 0.0_f32..3.0,
+        1 => any::<f32>().prop_filter("finite", |value| value.is_finite()),
+    ]
+}
+
+fn any_hello() -> impl Strategy<Value = Message> {
+    (
+        (any::<u64>(), text(), text(), text(), any::<u32>()),
+        (any::<u16>(), prop::collection::vec(text(), 0..=16)),
+        (any::<u32>(), any::<u64>(), prop::array::uniform8(finite())),
+    )
+        .prop_map(
+            |(
+                (schema, device, software, engine, model),
+                (classes, labels),
+                (passes, seed, limits),
+            )| {
+                let [a, b, c, d, e, f, g, h] = limits;
+                Message::Hello(Hello {
+                    schema,
+                    device,
+                    software,
+                    engine,
+                    model,
+                    classes,
+                    labels: labels.into_iter().collect(),
+                    passes,
+                    seed,
+                    thresholds: Thresholds {
+                        max_predictive_entropy: a,
+                        max_mutual_information: b,
+                        max_expected_entropy: c,
+                        max_saturated: d,
+                        max_mean: e,
+                        min_mean: f,
+                        min_contrast: g,
+                        min_sharpness: h,
+                    },
+                })
+            },
+        )
+}
+
+fn any_report() -> impl Strategy<Value = Message> {
+    (
+        (
+            any::<u32>(),
+            any::<u64>(),
+            any::<u32>(),
+            any::<u16>(),
+            any::<u32>(),
+        ),
+        0..256_u16,
+        prop::array::uniform12(finite()),
+    )
+        .prop_map(
+            |((frame, captured_us, latency_us, class, passes), causes, values)| {
+                let [
+                    a,
+                    b,
+                    c,
+                    d,
+                    e,
+                    f,
+                    g,
+                    mean,
+                    contrast,
+                    sharpness,
+                    saturated,
+                    dark,
+                ] = values;
+                Message::Report(Report {
+                    frame,
+                    captured_us,
+                    latency_us,
+                    class,
+                    confidence: a,
+                    predictive_entropy: b,
+                    expected_entropy: c,
+                    mutual_information: d,
+                    variation_ratio: e,
+                    standard_deviation: f,
+                    margin: g,
+                    passes,
+                    causes: Causes::from_bits(causes).expect("known causes"),
+                    image: FrameStatistics {
+                        mean,
+                        contrast,
+                        sharpness,
+                        saturated,
+                        dark,
+                    },
+                })
+            },
+        )
+}
+
+fn any_statistics() -> impl Strategy<Value = Message> {
+    (
+        any::<[u32; 3]>(),
+        any::<[u32; 8]>(),
+        any::<u32>(),
+        any::<u64>(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |([frames, accepted, flagged], by_cause, failed, uptime_us, last)| {
+                Message::Statistics(Statistics {
+                    frames,
+                    accepted,
+                    flagged,
+                    by_cause,
+                    failed,
+                    uptime_us,
+                    last,
+                })
+            },
+        )
+}
+
+/// Any message at all.
+pub(crate) fn any_message() -> impl Strategy<Value = Message> {
+    prop_oneof![any_hello(), any_report(), any_statistics()]
+}

@@ -1,0 +1,428 @@
+//! What the two formats look like, and how a sender behaves.
+
+mod support;
+
+use embedded_io::{ErrorKind, ErrorType, Write};
+use shared::triage::Thresholds;
+use shared::wire::frame::{self, Deframer, MAX_FRAME};
+use shared::wire::link::{Receiver, SendError, Sender, WireFormat};
+use shared::wire::message::{Message, PROTOCOL_VERSION, Packet, SCHEMA_HASH, shortened};
+use shared::wire::text::{self, MAX_LINE, TextDeframer};
+use shared::wire::{EncodeError, FrameError, LinkCounters, crc32};
+use support::{hello, report, statistics};
+
+/// The protocol's fingerprint. If this fails, the messages have changed: devices in the field and
+/// hosts no longer understand each other, which the version must say.
+#[test]
+fn the_messages_are_those_of_version_1() {
+    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (1, 0x9FB2_2A55_D29A_B882));
+}
+
+#[test]
+fn the_checksum_is_crc_32_iso_hdlc() {
+    assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+}
+
+fn line(sequence: u32, message: &Message) -> String {
+    let mut out = [0; MAX_LINE];
+    let length = text::encode(sequence, message, &mut out).expect("room for any message");
+    String::from_utf8(out[..length].to_vec()).expect("ASCII")
+}
+
+#[test]
+fn a_report_is_one_readable_line() {
+    let text = line(12, &report(12));
+    let (content, crc) = text.rsplit_once(" *").expect("a checksum");
+    assert_eq!(
+        content,
+        "REPORT seq=12 frame=12 verdict=flag causes=unfamiliar+glare class=7 confidence=0.9375 \
+         predictive_entropy=0.2500 expected_entropy=0.1250 mutual_information=0.1250 \
+         variation_ratio=0.0625 standard_deviation=0.5000 margin=0.8750 passes=100 \
+         captured_us=1399996 latency_us=7200 mean=0.1250 contrast=0.2500 sharpness=0.5000 \
+         saturated=0.0000 dark=0.7500"
+    );
+    assert_eq!(crc, format!("{:08X}\r\n", crc32(content.as_bytes())));
+}
+
+#[test]
+fn greetings_and_totals_are_lines_too() {
+    let text = line(0, &hello());
+    let start = format!(
+        "HELLO seq=0 protocol=1 schema={SCHEMA_HASH:016x} device=bench%2Dcamera software=0.1.0 \
+         engine=tract model=deadbeef classes=3 labels=cat,dog,a%20bird passes=100 seed=42 \
+         max_predictive_entropy=0.439445 "
+    );
+    assert!(text.starts_with(&start), "{text}");
+    let text = line(3, &statistics());
+    assert!(text.starts_with(
+        "STATISTICS seq=3 frames=100 accepted=80 flagged=20 by_cause=1,2,3,4,5,6,7,8 failed=2 \
+         uptime_us=12345678 last=true *"
+    ));
+}
+
+fn with_thresholds(thresholds: Thresholds) -> Message {
+    let Message::Hello(mut greeting) = hello() else {
+        unreachable!("hello() gives a greeting")
+    };
+    greeting.thresholds = thresholds;
+    Message::Hello(greeting)
+}
+
+fn decoded(text: &str) -> Result<Packet, FrameError> {
+    text::decode(text.trim_end_matches("\r\n").as_bytes())
+}
+
+#[test]
+fn limits_that_are_off_say_so() {
+    let text = line(0, &with_thresholds(Thresholds::OFF));
+    assert!(text.contains(" max_mean=off min_mean=0.000000 "), "{text}");
+    let packet = decoded(&text).expect("a greeting");
+    assert!(matches!(packet.message, Message::Hello(hello) if hello.thresholds == Thresholds::OFF));
+}
+
+#[test]
+fn numbers_are_rounded_to_the_nearest() {
+    let printed = |value: f32| {
+        let text = line(
+            0,
+            &with_thresholds(Thresholds {
+                min_mean: value,
+                ..Thresholds::OFF
+            }),
+        );
+        let (_, rest) = text.split_once(" min_mean=").expect("the field");
+        rest.split(' ').next().expect("a value").to_owned()
+    };
+    for (value, wanted) in [
+        (0.0, "0.000000"),
+        (-0.0, "-0.000000"),
+        (0.000_000_6, "0.000001"),
+        (0.000_000_4, "0.000000"),
+        (f32::from_bits(1), "0.000000"),
+        (f32::MIN_POSITIVE, "0.000000"),
+        (0.999_999_94, "1.000000"),
+        (-1.5, "-1.500000"),
+        (16_777_216.0, "16777216.000000"),
+        (1e10, "10000000000.000000"),
+        (f32::MIN, "-340282346638528859811704183484516925440.000000"),
+        (f32::NEG_INFINITY, "-inf"),
+        (f32::NAN, "nan"),
+    ] {
+        assert_eq!(printed(value), wanted);
+    }
+    let mut value = 1e-8_f32;
+    while value < 1e12 {
+        let back: f64 = printed(value).parse().expect("a number");
+        assert!((back - f64::from(value)).abs() <= 0.5e-6, "{value}: {back}");
+        value *= 1.37;
+    }
+}
+
+#[test]
+fn names_keep_everything_that_separates_fields() {
+    for labels in [
+        vec![],
+        vec![""],
+        vec!["", ""],
+        vec!["-"],
+        vec!["a,b", "c=d", "50 %", "*", "ünïcode", "\r\n\0"],
+    ] {
+        let Message::Hello(mut greeting) = hello() else {
+            unreachable!("hello() gives a greeting")
+        };
+        greeting.labels = labels.iter().map(|label| shortened(label)).collect();
+        greeting.device = shortened(" = ");
+        let text = line(0, &Message::Hello(greeting.clone()));
+        let Ok(Packet {
+            message: Message::Hello(back),
+            ..
+        }) = decoded(&text)
+        else {
+            panic!("{text}")
+        };
+        assert_eq!(
+            (back.labels, back.device),
+            (greeting.labels, greeting.device)
+        );
+    }
+}
+
+#[test]
+fn long_names_are_cut_between_characters() {
+    assert_eq!(shortened::<4>("abcdef"), "abcd");
+    assert_eq!(shortened::<4>("abcé"), "abc");
+    assert_eq!(shortened::<4>("é"), "é");
+}
+
+/// A line that is undamaged but says something else.
+fn signed(content: &str) -> String {
+    format!("{content} *{:08X}\r\n", crc32(content.as_bytes()))
+}
+
+#[test]
+fn undamaged_lines_of_other_builds_are_told_from_damage() {
+    let report = line(1, &report(1));
+    let (content, _) = report.rsplit_once(" *").expect("a checksum");
+    assert!(decoded(&signed(content)).is_ok());
+    for changed in [
+        content.replace("REPORT", "RAPPORT"),
+        content.replace(" seq=1", ""),
+        content.replace("class=7", "klasse=7"),
+        content.replace("class=7", "class=70000"),
+        content.replace("class=7", "class="),
+        content.replace("verdict=flag", "verdict=accept"),
+        content.replace("glare", "fog"),
+        format!("{content} more=1"),
+        "REPORT".to_owned(),
+        String::new(),
+    ] {
+        assert_eq!(
+            decoded(&signed(&changed)),
+            Err(FrameError::Content),
+            "{changed}"
+        );
+    }
+    for damaged in [
+        content.to_owned(),
+        signed(content).to_lowercase(),
+        format!("{content} *1234567"),
+        String::new(),
+    ] {
+        assert_eq!(decoded(&damaged), Err(FrameError::Malformed), "{damaged}");
+    }
+    assert_eq!(
+        decoded(&format!("{content}  *00000000")),
+        Err(FrameError::Checksum)
+    );
+}
+
+/// A frame of this body, whatever it says.
+fn framed(body: &[u8]) -> Vec<u8> {
+    let body = [body, &crc32(body).to_le_bytes()].concat();
+    let mut out = vec![0; body.len() + body.len() / 254 + 2];
+    let length = cobs::encode(&body, &mut out);
+    out.truncate(length + 1);
+    out
+}
+
+#[test]
+fn undamaged_frames_of_other_builds_are_told_from_damage() {
+    let mut plain = [0; MAX_FRAME];
+    let content = postcard::to_slice(&(5_u32, report(5)), &mut plain)
+        .expect("room")
+        .to_vec();
+    let cases: [(Vec<u8>, Result<u32, FrameError>); 6] = [
+        ([&[1], &content[..]].concat(), Ok(5)),
+        (
+            [&[2], &content[..]].concat(),
+            Err(FrameError::Version {
+                received: 2,
+                expected: 1,
+            }),
+        ),
+        (
+            [&[1], &content[..content.len() - 1]].concat(),
+            Err(FrameError::Content),
+        ),
+        (
+            [&[1], &content[..], &[0]].concat(),
+            Err(FrameError::Content),
+        ),
+        (vec![1, 5, 99], Err(FrameError::Content)),
+        (vec![], Err(FrameError::Malformed)),
+    ];
+    for (body, wanted) in cases {
+        let mut deframer = Deframer::new();
+        deframer.push(0);
+        let got: Vec<_> = framed(&body)
+            .into_iter()
+            .filter_map(|byte| deframer.push(byte))
+            .collect();
+        let got: Vec<_> = got
+            .into_iter()
+            .map(|packet| packet.map(|p| p.sequence))
+            .collect();
+        assert_eq!(got, [wanted]);
+        let counters = deframer.counters();
+        let counts = [counters.received, counters.incompatible, counters.corrupt];
+        assert_eq!(
+            counts,
+            match wanted {
+                Ok(_) => [1, 0, 0],
+                Err(error) if error.is_undamaged() => [0, 1, 0],
+                Err(_) => [0, 0, 1],
+            }
+        );
+    }
+}
+
+#[test]
+fn another_version_is_named_on_both_sides() {
+    let text = line(0, &hello()).replace("protocol=1", "protocol=7");
+    let (content, _) = text.rsplit_once(" *").expect("a checksum");
+    let error = decoded(&signed(content)).expect_err("another version");
+    assert_eq!(
+        error,
+        FrameError::Version {
+            received: 7,
+            expected: 1
+        }
+    );
+    assert_eq!(
+        error.to_string(),
+        "the sender speaks protocol version 7, this side version 1: update the receiver"
+    );
+    let mut receiver = Receiver::detect();
+    let got: Vec<_> = signed(content)
+        .bytes()
+        .filter_map(|byte| receiver.push(byte))
+        .collect();
+    assert_eq!(
+        (&got[..], receiver.format()),
+        (&[Err(error)][..], Some(WireFormat::Text))
+    );
+}
+
+#[test]
+fn line_feeds_alone_and_blank_lines_are_welcome() {
+    let text = line(0, &report(0)).replace('\r', "");
+    let mut deframer = TextDeframer::new();
+    let stream = format!("\r\n\n\r\n{text}\n\r\n{text}");
+    let got = stream
+        .bytes()
+        .filter_map(|byte| deframer.push(byte))
+        .flatten()
+        .count();
+    assert_eq!(got, 2);
+    assert_eq!(
+        deframer.counters(),
+        LinkCounters {
+            received: 2,
+            duplicates: 1,
+            ..LinkCounters::default()
+        }
+    );
+}
+
+#[test]
+fn a_buffer_that_is_too_small_is_an_error() {
+    for message in [hello(), report(0), statistics()] {
+        let mut out = [0; MAX_LINE];
+        let length = text::encode(0, &message, &mut out).expect("room");
+        for short in 0..length {
+            assert_eq!(
+                text::encode(0, &message, &mut out[..short]),
+                Err(EncodeError)
+            );
+        }
+        let length = frame::encode(0, &message, &mut out).expect("room");
+        for short in 0..length {
+            assert_eq!(
+                frame::encode(0, &message, &mut out[..short]),
+                Err(EncodeError)
+            );
+        }
+    }
+}
+
+/// A line that fails for a while after `good` bytes.
+struct Faulty {
+    written: Vec<u8>,
+    good: usize,
+}
+
+impl ErrorType for Faulty {
+    type Error = ErrorKind;
+}
+
+impl Write for Faulty {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        let count = bytes.len().min(self.good).min(7);
+        if count == 0 {
+            return Err(ErrorKind::BrokenPipe);
+        }
+        self.good -= count;
+        self.written.extend(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_sender_recovers_from_a_line_that_failed_in_the_middle() {
+    for (format, first) in [
+        (WireFormat::Binary, &b"\0"[..]),
+        (WireFormat::Text, b"\r\n"),
+    ] {
+        let mut sender = Sender::new(
+            Faulty {
+                written: Vec::new(),
+                good: usize::MAX,
+            },
+            format,
+        );
+        assert_eq!(sender.send(&hello()), Ok(0));
+        sender.get_mut().good = 40;
+        assert_eq!(
+            sender.send(&report(1)),
+            Err(SendError::Io(ErrorKind::BrokenPipe))
+        );
+        assert_eq!(
+            sender.send(&report(2)),
+            Err(SendError::Io(ErrorKind::BrokenPipe))
+        );
+        sender.get_mut().good = usize::MAX;
+        assert_eq!(sender.send(&report(3)), Ok(3));
+        assert_eq!(sender.send(&report(4)), Ok(4));
+        assert_eq!(sender.flush(), Ok(()));
+        assert_eq!(sender.format(), format);
+
+        let written = sender.into_inner().written;
+        assert!(written.starts_with(first));
+        let mut receiver = Receiver::new(format);
+        let got: Vec<_> = written
+            .iter()
+            .filter_map(|&byte| receiver.push(byte))
+            .flatten()
+            .map(|packet| packet.sequence)
+            .collect();
+        assert_eq!(got, [0, 3, 4]);
+        assert_eq!(
+            receiver.counters(),
+            LinkCounters {
+                received: 3,
+                lost: 2,
+                corrupt: 1,
+                discarded_bytes: 40,
+                ..LinkCounters::default()
+            }
+        );
+    }
+}
+
+/// What was on the line before the sender started does not cost its first message.
+#[test]
+fn the_first_message_survives_what_came_before() {
+    for format in [WireFormat::Binary, WireFormat::Text] {
+        let mut sender = Sender::new(
+            Faulty {
+                written: b"boot: ok?".to_vec(),
+                good: usize::MAX,
+            },
+            format,
+        );
+        sender.send(&hello()).expect("a good line");
+        let mut receiver = Receiver::new(format);
+        let got = sender
+            .get_mut()
+            .written
+            .iter()
+            .filter_map(|&byte| receiver.push(byte))
+            .flatten()
+            .count();
+        assert_eq!(got, 1);
+    }
+}

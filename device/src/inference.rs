@@ -330,11 +330,14 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
     use super::*;
 
     #[test]
     fn blocks_cover_every_pass_once() {
-        let all = |passes, block| blocks(passes, block).collect::<std::vec::Vec<_>>();
+        let all = |passes, block| blocks(passes, block).collect::<Vec<_>>();
         assert_eq!(all(100, 32), [0..32, 32..64, 64..96, 96..100]);
         assert_eq!(all(1, 32), [0..1]);
         assert_eq!(all(64, 32), [0..32, 32..64]);
@@ -389,7 +392,7 @@ mod tests {
         }
     }
 
-    fn buffers(logits: usize) -> Buffers<std::vec::Vec<f32>> {
+    fn buffers(logits: usize) -> Buffers<Vec<f32>> {
         Buffers {
             luma: vec![0.0; 4],
             input: vec![0.0; 4],
@@ -411,7 +414,7 @@ mod tests {
         assert!((outcome.measures.mutual_information - core::f64::consts::LN_2).abs() < 1e-9);
         assert!(outcome.measures.expected_entropy < 1e-9);
         assert_eq!(
-            outcome.causes.iter().collect::<std::vec::Vec<_>>(),
+            outcome.causes.iter().collect::<Vec<_>>(),
             [Cause::Unfamiliar]
         );
         assert_eq!(outcome.report(7, 1, 2).passes, 10);

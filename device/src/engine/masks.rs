@@ -82,27 +82,32 @@ impl Sampler {
         self.frame = Some(frame);
     }
 
+    /// Checks that a frame has begun and that `logits` fit `passes` passes.
+    pub(super) fn check(&self, passes: usize, logits: &[f32]) -> Result<(), EngineError> {
+        if self.frame.is_none() {
+            return Err(EngineError::NoFrame);
+        }
+        let expected = passes * self.classes;
+        if logits.len() != expected {
+            return Err(EngineError::LogitsLength {
+                expected,
+                got: logits.len(),
+            });
+        }
+        Ok(())
+    }
+
     /// Checks a request for passes and cuts it into blocks.
     pub(super) fn blocks(
         &self,
         passes: &Range<u32>,
         logits: &[f32],
     ) -> Result<impl Iterator<Item = Range<u32>> + use<>, EngineError> {
-        if self.frame.is_none() {
-            return Err(EngineError::NoFrame);
-        }
-        let last = MaskSource::MAX_PASSES - 1;
+        self.check(passes.len(), logits)?;
         if passes.end > MaskSource::MAX_PASSES {
             return Err(EngineError::PassRange {
                 pass: passes.end - 1,
-                last,
-            });
-        }
-        let expected = passes.len() * self.classes;
-        if logits.len() != expected {
-            return Err(EngineError::LogitsLength {
-                expected,
-                got: logits.len(),
+                last: MaskSource::MAX_PASSES - 1,
             });
         }
         let (end, block) = (passes.end, self.block);

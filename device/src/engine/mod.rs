@@ -13,6 +13,8 @@ mod error;
 mod masks;
 #[cfg(feature = "ort")]
 pub mod ort;
+#[cfg(feature = "onnx")]
+pub mod proof;
 #[cfg(feature = "tract")]
 pub mod tract;
 
@@ -83,4 +85,23 @@ pub trait Engine {
     /// When no frame has begun, when `logits` has not `passes.len() * classes()` elements, when a
     /// pass lies beyond [`shared::mask::MaskSource::MAX_PASSES`], or when the engine fails.
     fn sample(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), Self::Error>;
+}
+
+/// An engine that can be told its masks, to look at one site alone or to compare with another
+/// implementation.
+#[cfg(feature = "onnx")]
+pub trait GivenMasks: Engine<Error = EngineError> {
+    /// Runs `passes` passes as one batch over the frame begun last, with masks that `fill` writes,
+    /// given the index of a site and its buffer `[pass][element]`, which holds zeros or values of
+    /// an earlier batch. Values other than 0 and 1 scale the activations.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::sample`].
+    fn sample_given(
+        &mut self,
+        passes: usize,
+        fill: &mut dyn FnMut(usize, &mut [f32]),
+        logits: &mut [f32],
+    ) -> Result<(), EngineError>;
 }

@@ -13,7 +13,7 @@ use prost::Message as _;
 use tract_onnx::pb::ModelProto;
 
 use super::masks::Sampler;
-use super::{Engine, EngineError, InputShape};
+use super::{Engine, EngineError, GivenMasks, InputShape};
 use crate::onnx::{Model, one_line};
 use crate::source::cache_folder;
 
@@ -141,12 +141,16 @@ impl OrtEngine {
         })
     }
 
-    fn run_block(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), EngineError> {
+    fn run_block(
+        &mut self,
+        passes: usize,
+        fill: &mut dyn FnMut(&Sampler, usize, &mut [f32]),
+        logits: &mut [f32],
+    ) -> Result<(), EngineError> {
         let run = |e| EngineError::run(NAME, HEAD, &e);
-        let count = passes.len();
         for (site, mask) in self.masks.iter_mut().enumerate() {
-            mask.resize(self.sampler.mask_shape(site, count).iter().product(), 0.0);
-            self.sampler.fill(site, passes.clone(), mask);
+            mask.resize(self.sampler.mask_shape(site, passes).iter().product(), 0.0);
+            fill(&self.sampler, site, mask);
         }
         let mut inputs: Vec<(&str, SessionInputValue<'_>)> = Vec::new();
         let mut names = self.head_inputs.iter().map(String::as_str);
@@ -154,7 +158,7 @@ impl OrtEngine {
             inputs.push((name, value.into()));
         }
         for (name, (site, mask)) in names.zip(self.masks.iter().enumerate()) {
-            let shape = self.sampler.mask_shape(site, count);
+            let shape = self.sampler.mask_shape(site, passes);
             let mask = TensorRef::from_array_view((shape, mask.as_slice())).map_err(run)?;
             inputs.push((name, mask.into()));
         }
@@ -221,8 +225,23 @@ impl Engine for OrtEngine {
         for block in blocks {
             let (out, after) = rest.split_at_mut(block.len() * self.sampler.classes());
             rest = after;
-            self.run_block(block, out)?;
+            let mut draw = |sampler: &Sampler, site, mask: &mut [f32]| {
+                sampler.fill(site, block.clone(), mask);
+            };
+            self.run_block(block.len(), &mut draw, out)?;
         }
         Ok(())
+    }
+}
+
+impl GivenMasks for OrtEngine {
+    fn sample_given(
+        &mut self,
+        passes: usize,
+        fill: &mut dyn FnMut(usize, &mut [f32]),
+        logits: &mut [f32],
+    ) -> Result<(), EngineError> {
+        self.sampler.check(passes, logits)?;
+        self.run_block(passes, &mut |_, site, mask| fill(site, mask), logits)
     }
 }

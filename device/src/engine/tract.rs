@@ -14,7 +14,7 @@ use tract_onnx::prelude::{
 };
 
 use super::masks::Sampler;
-use super::{Engine, EngineError, InputShape};
+use super::{Engine, EngineError, GivenMasks, InputShape};
 use crate::onnx::Model;
 
 const NAME: &str = "tract";
@@ -68,11 +68,10 @@ impl TractEngine {
         })
     }
 
-    /// Runs one block with masks that `fill` writes, given the site's index and its buffer.
-    pub(super) fn run_block(
+    fn run_block(
         &mut self,
         passes: usize,
-        mut fill: impl FnMut(&Sampler, usize, &mut [f32]),
+        fill: &mut dyn FnMut(&Sampler, usize, &mut [f32]),
         logits: &mut [f32],
     ) -> Result<(), EngineError> {
         let run = |e| EngineError::run(NAME, HEAD, &format!("{e:#}"));
@@ -138,12 +137,24 @@ impl Engine for TractEngine {
         for block in blocks {
             let (out, after) = rest.split_at_mut(block.len() * self.sampler.classes());
             rest = after;
-            let draw = |sampler: &Sampler, site, mask: &mut [f32]| {
+            let mut draw = |sampler: &Sampler, site, mask: &mut [f32]| {
                 sampler.fill(site, block.clone(), mask);
             };
-            self.run_block(block.len(), draw, out)?;
+            self.run_block(block.len(), &mut draw, out)?;
         }
         Ok(())
+    }
+}
+
+impl GivenMasks for TractEngine {
+    fn sample_given(
+        &mut self,
+        passes: usize,
+        fill: &mut dyn FnMut(usize, &mut [f32]),
+        logits: &mut [f32],
+    ) -> Result<(), EngineError> {
+        self.sampler.check(passes, logits)?;
+        self.run_block(passes, &mut |_, site, mask| fill(site, mask), logits)
     }
 }
 

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
-use tract_onnx::prelude::{DatumType, InferenceModelExt};
+use tract_onnx::prelude::{
+    DatumType, InferenceFact, InferenceModel, InferenceModelExt, OutletId, TractError, TractResult,
+};
 use tract_onnx::tract_hir::infer::Factoid;
 
 use super::proto::{Dim, value_info};
 use super::validate::MAX_ELEMENTS;
-use super::{OnnxError, one_line};
+use super::{OnnxError, one_line, validate};
 
 /// What is known about one tensor.
 #[derive(Debug, Clone)]
@@ -57,13 +59,26 @@ impl Question<'_> {
             }),
             ..ModelProto::default()
         };
-        let explain =
-            |e: tract_onnx::prelude::TractError| OnnxError::Shapes(one_line(&format!("{e:#}")));
+        let explain = |e: TractError| OnnxError::Shapes(one_line(&format!("{e:#}")));
         let mut parsed = tract_onnx::onnx()
             .with_ignore_output_shapes(true)
             .with_ignore_value_info(true)
             .parse(&model, None)
             .map_err(explain)?;
+        // One pass in the graph's order, in which every node is checked before tract looks at it:
+        // tract trusts that a convolution and its input have the same number of axes.
+        let rank = |model: &InferenceModel, outlets: &HashMap<String, OutletId>, tensor: &str| {
+            let fact = model.outlet_fact(*outlets.get(tensor)?).ok()?;
+            usize::try_from(fact.shape.rank().concretize()?).ok()
+        };
+        for node in self.nodes {
+            validate::axes(node, |tensor| {
+                rank(&parsed.model, &parsed.outlets_by_name, tensor)
+            })?;
+            if let Some(outlet) = parsed.outlets_by_name.get(&node.output[0]) {
+                infer(&mut parsed.model, outlet.node).map_err(explain)?;
+            }
+        }
         parsed.model.analyse(false).map_err(explain)?;
 
         let mut facts = Facts::new();
@@ -103,6 +118,36 @@ impl Question<'_> {
         }
         Ok(facts)
     }
+}
+
+/// Works out what one node's inputs tell about its outputs.
+fn infer(model: &mut InferenceModel, id: usize) -> TractResult<()> {
+    fn owned<'a>(facts: impl IntoIterator<Item = &'a InferenceFact>) -> Vec<InferenceFact> {
+        facts.into_iter().cloned().collect()
+    }
+    let (inputs, outputs) = model.node_facts(id)?;
+    let (inputs, outputs) = (owned(inputs), owned(outputs));
+    let node = model.node(id);
+    if node.op.nboutputs()? != outputs.len() {
+        return Err(TractError::msg(format!(
+            "{} writes {} tensors, not {}",
+            node.name,
+            node.op.nboutputs()?,
+            outputs.len()
+        )));
+    }
+    let observed = node.op.observe_outlets(model, node)?;
+    let observed = observed.into_iter().map(|o| model.outlet_fact(o));
+    let observed = owned(observed.collect::<TractResult<Vec<_>>>()?);
+    let (_, outputs, _) = model.node_mut(id).op.infer(
+        inputs.iter().collect(),
+        outputs.iter().collect(),
+        observed.iter().collect(),
+    )?;
+    for (slot, fact) in outputs.into_iter().enumerate() {
+        model.set_outlet_fact(OutletId::new(id, slot), fact)?;
+    }
+    Ok(())
 }
 
 /// tract's type for sizes counts as the integers that ONNX declares them to be.

@@ -41,6 +41,8 @@ mod metadata;
 mod network;
 mod proto;
 mod split;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 pub use error::OnnxError;
@@ -146,7 +148,7 @@ impl Model {
         }
         let dims = image_dims(&network)?;
         let input = input_shape(&network.input.name, &dims)?;
-        let facts = analyse(&network, &dims, 1)?;
+        let facts = analyse(&network, &dims)?;
         let output = scores(&network, &facts)?;
         network.keep_batch(&facts);
         network.prune(&output);
@@ -317,9 +319,15 @@ fn read(path: &Path) -> Result<Vec<u8>, OnnxError> {
 /// Sizes of one image with a batch axis of one in front.
 fn image_dims(network: &Network) -> Result<Vec<usize>, OnnxError> {
     let name = &network.input.name;
-    let [batch, rest @ ..] = network.input.dims.as_slice() else {
+    let dims = &network.input.dims;
+    let ([batch, rest @ ..], 2 | 4) = (dims.as_slice(), dims.len()) else {
+        let sizes: Vec<String> = dims
+            .iter()
+            .map(|size| size.map_or("?".into(), |n| n.to_string()))
+            .collect();
         return Err(OnnxError::Input(format!(
-            "input {name} has no axis, not even for a batch"
+            "input {name} has the shape [{}]: an image classifier reads [batch, channels, height, width] or [batch, values]",
+            sizes.join(", ")
         )));
     };
     if let Some(batch) = batch.filter(|&n| n != 1) {
@@ -348,46 +356,34 @@ fn image_dims(network: &Network) -> Result<Vec<usize>, OnnxError> {
 }
 
 fn input_shape(name: &str, dims: &[usize]) -> Result<InputShape, OnnxError> {
-    let shape = match *dims {
-        [_, channels, height, width] => InputShape {
-            channels,
-            height,
-            width,
-        },
-        [_, values] => {
-            let side = values.isqrt();
-            let (height, width) = if side * side == values {
-                (side, side)
-            } else {
-                (1, values)
-            };
-            InputShape {
-                channels: 1,
-                height,
-                width,
-            }
-        }
-        _ => {
-            return Err(OnnxError::Input(format!(
-                "input {name} has the shape {dims:?}: an image classifier reads [batch, channels, height, width] or [batch, values]"
-            )));
-        }
-    };
-    if shape
-        .channels
-        .saturating_mul(shape.height)
-        .saturating_mul(shape.width)
-        > validate::MAX_ELEMENTS
-    {
+    let values = dims.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+    let Some(values) = values.filter(|&n| n <= validate::MAX_ELEMENTS) else {
         return Err(OnnxError::Input(format!(
             "input {name} has the impossible shape {dims:?}"
         )));
+    };
+    if let [_, channels, height, width] = *dims {
+        return Ok(InputShape {
+            channels,
+            height,
+            width,
+        });
     }
-    Ok(shape)
+    let side = values.isqrt();
+    let (height, width) = if side * side == values {
+        (side, side)
+    } else {
+        (1, values)
+    };
+    Ok(InputShape {
+        channels: 1,
+        height,
+        width,
+    })
 }
 
-/// Facts about the network for a batch of images, with dropout left out.
-fn analyse(network: &Network, dims: &[usize], batch: usize) -> Result<Facts, OnnxError> {
+/// Facts about the network for one image, with dropout left out.
+fn analyse(network: &Network, dims: &[usize]) -> Result<Facts, OnnxError> {
     let without_dropout = |node: &NodeProto| {
         let mut node = node.clone();
         if node.op_type == "Dropout" {
@@ -396,8 +392,6 @@ fn analyse(network: &Network, dims: &[usize], batch: usize) -> Result<Facts, Onn
         }
         node
     };
-    let mut shape = dims.to_vec();
-    shape[0] = batch;
     Question {
         opset: network.opset,
         nodes: &network
@@ -406,7 +400,7 @@ fn analyse(network: &Network, dims: &[usize], batch: usize) -> Result<Facts, Onn
             .map(without_dropout)
             .collect::<Vec<_>>(),
         initializers: &network.initializers,
-        inputs: vec![(&network.input.name, DataType::Float, shape)],
+        inputs: vec![(&network.input.name, DataType::Float, dims.to_vec())],
         outputs: &network.outputs,
     }
     .answer()
@@ -418,7 +412,6 @@ fn scores(network: &Network, facts: &Facts) -> Result<String, OnnxError> {
         Some(fact) => format!("{name} {:?}", fact.shape),
         None => format!("{name} of unknown shape"),
     };
-    let random = random_tensors(network);
     let is_scores = |name: &&String| {
         facts.get(*name).is_some_and(|fact| {
             fact.data_type == DataType::Float
@@ -426,37 +419,36 @@ fn scores(network: &Network, facts: &Facts) -> Result<String, OnnxError> {
         })
     };
     let scores: Vec<&String> = network.outputs.iter().filter(is_scores).collect();
-    let live: Vec<&String> = scores
-        .iter()
-        .copied()
-        .filter(|name| random.contains(*name))
-        .collect();
-    match live[..] {
-        [only] => Ok(only.clone()),
-        [] if !scores.is_empty() => Err(OnnxError::Deterministic {
-            found: format!(
-                "its Dropout nodes do not lead to the output {}",
-                scores[0]
-            ),
-        }),
+    let chosen = match scores[..] {
+        [only] => only,
         [] => {
             let found: Vec<String> = network.outputs.iter().map(describe).collect();
-            Err(OnnxError::Output(format!(
-                "no output holds class scores, which have the shape [batch, classes] with 2 classes or more: found {}",
-                if found.is_empty() { "none".into() } else { found.join(", ") }
-            )))
+            let found = if found.is_empty() {
+                "none".into()
+            } else {
+                found.join(", ")
+            };
+            return Err(OnnxError::Output(format!(
+                "no output holds class scores, which have the shape [batch, classes] with 2 classes or more: found {found}"
+            )));
         }
-        [..] => live
-            .iter()
-            .find(|name| **name == LOGITS)
-            .map(|name| (*name).clone())
-            .ok_or_else(|| {
-                let names: Vec<&str> = live.iter().map(|name| name.as_str()).collect();
-                OnnxError::Output(format!(
+        [..] => match scores.iter().find(|name| **name == LOGITS) {
+            Some(named) => named,
+            None => {
+                let names: Vec<&str> = scores.iter().map(|name| name.as_str()).collect();
+                return Err(OnnxError::Output(format!(
                     "the outputs {} could all be the class scores: export only one, or name it {LOGITS}",
                     names.join(", ")
-                ))
-            }),
+                )));
+            }
+        },
+    };
+    if random_tensors(network).contains(chosen) {
+        Ok(chosen.clone())
+    } else {
+        Err(OnnxError::Deterministic {
+            found: format!("its Dropout nodes do not lead to the output {chosen}"),
+        })
     }
 }
 

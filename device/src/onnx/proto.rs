@@ -89,11 +89,11 @@ pub(super) fn node(op: &str, name: impl Into<String>, inputs: &[&str], output: &
     }
 }
 
-pub(super) fn int_attribute_proto(name: &str, value: i64) -> AttributeProto {
+pub(super) fn tensor_attribute(name: &str, tensor: TensorProto) -> AttributeProto {
     AttributeProto {
         name: name.into(),
-        r#type: AttributeType::Int as i32,
-        i: value,
+        r#type: AttributeType::Tensor as i32,
+        t: Some(tensor),
         ..AttributeProto::default()
     }
 }

@@ -8,12 +8,13 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, Tens
 use super::OnnxError;
 use super::analysis::{Fact, Facts};
 use super::network::{Network, fresh, needed_by};
-use super::proto::{Dim, float_scalar, int_attribute_proto, integers, node, node_name, value_info};
+use super::proto::{Dim, float_scalar, integers, node, node_name, tensor_attribute, value_info};
 
 /// Name of the head's output.
 pub const LOGITS: &str = "logits";
 /// IR version 4 is the first in which weights need not be listed as inputs.
 const MIN_IR_VERSION: i64 = 4;
+const FIRST_WITH_CONSTANT_OF_SHAPE: i64 = 9;
 
 /// What a tensor depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -194,7 +195,7 @@ impl Cut {
                     reader.input[index] = if broadcasts(&reader.op_type) {
                         tensor
                     } else {
-                        self.expand(&tensor, &reader, &sides, &mut joined)?
+                        self.repeat(&tensor, &reader, &sides, &mut joined)?
                     };
                 }
             }
@@ -241,7 +242,10 @@ impl Cut {
     }
 
     /// Repeats a stem tensor as often as there are passes, for operators that do not broadcast.
-    fn expand(
+    ///
+    /// By Gather of its row 0, not by Expand or Tile: tract 0.23 makes these a broadcast, which it
+    /// then moves through a matrix product wrongly.
+    fn repeat(
         &mut self,
         tensor: &str,
         reader: &NodeProto,
@@ -258,38 +262,27 @@ impl Cut {
         let of_passes = |name: &&String| sides.get(*name) == Some(&Side::Head);
         let batched = reader.input.iter().find(of_passes);
         let batched = batched.ok_or_else(|| cannot("reads no tensor of the passes"))?;
-        let writes = |n: &&(Side, NodeProto)| n.1.output[0] == tensor;
-        let source = joined.iter().find(writes).map(|(_, n)| &n.input[0]);
-        let fact = self.facts.get(tensor).or_else(|| self.facts.get(source?));
-        let rank = fact.map(|fact| fact.shape.len());
-        let rank = rank
-            .filter(|&r| r > 0)
-            .ok_or_else(|| cannot("reads a tensor of unknown shape"))?;
-        if self.network.opset < 8 {
-            return Err(cannot("needs Expand, which opset 7 has not"));
+        if self.network.opset < FIRST_WITH_CONSTANT_OF_SHAPE {
+            return Err(cannot("needs ConstantOfShape, which this opset has not"));
         }
         let name = |what: &str| self.fresh(&format!("{tensor}.{}.{what}", node_name(reader)));
-        let [shape, passes, sizes, expanded] = ["shape", "passes", "sizes", "expanded"].map(name);
-        let [first, ones] = ["first", "ones"].map(name);
-        for constant in [
-            integers(first.clone(), &[0]),
-            integers(ones.clone(), &vec![1; rank - 1]),
-        ] {
-            self.network
-                .initializers
-                .insert(constant.name.clone(), constant);
-        }
-        let mut concat = node("Concat", sizes.clone(), &[&passes, &ones], &sizes);
-        concat.attribute.push(int_attribute_proto("axis", 0));
+        let [shape, first, passes] = ["shape", "first", "passes"].map(name);
+        let [rows, repeated] = ["rows", "repeated"].map(name);
+        let mut zeros = node("ConstantOfShape", rows.clone(), &[&passes], &rows);
+        zeros
+            .attribute
+            .push(tensor_attribute("value", integers("", &[0])));
         for step in [
             node("Shape", shape.clone(), &[batched], &shape),
             node("Gather", passes.clone(), &[&shape, &first], &passes),
-            concat,
-            node("Expand", expanded.clone(), &[tensor, &sizes], &expanded),
+            zeros,
+            node("Gather", repeated.clone(), &[tensor, &rows], &repeated),
         ] {
             joined.push((Side::Head, step));
         }
-        Ok(expanded)
+        let constant = integers(first.clone(), &[0]);
+        self.network.initializers.insert(first, constant);
+        Ok(repeated)
     }
 
     /// What runs once a frame: the image in, the crossing tensors out.

@@ -319,3 +319,62 @@ fn attributes(node: &NodeProto) -> Result<(), OnnxError> {
     }
     Ok(())
 }
+
+/// Checks that a node's input has as many axes as its attributes and weights are for; `rank` tells
+/// the number of axes of a tensor.
+pub(super) fn axes(
+    node: &NodeProto,
+    rank: impl Fn(&str) -> Option<usize>,
+) -> Result<(), OnnxError> {
+    let fail = |reason: String| {
+        Err(OnnxError::Shapes(format!(
+            "node {} ({}) {reason}",
+            node_name(node),
+            node.op_type
+        )))
+    };
+    let spatial = match node.op_type.as_str() {
+        "Conv" | "ConvTranspose" => rank(&node.input[1]).and_then(|rank| rank.checked_sub(2)),
+        "MaxPool" | "AveragePool" | "LpPool" => {
+            attribute(node, "kernel_shape").map(|a| a.ints.len())
+        }
+        "BatchNormalization"
+        | "InstanceNormalization"
+        | "GlobalAveragePool"
+        | "GlobalMaxPool"
+        | "GlobalLpPool"
+        | "LRN"
+        | "DepthToSpace"
+        | "SpaceToDepth" => {
+            return match rank(&node.input[0]) {
+                Some(rank) if rank >= 2 => Ok(()),
+                _ => fail("needs an input of 2 axes or more".into()),
+            };
+        }
+        _ => return Ok(()),
+    };
+    let Some(spatial) = spatial.filter(|&n| n > 0) else {
+        return fail("has a kernel of unknown or no extent".into());
+    };
+    let input = rank(&node.input[0]);
+    if input != Some(spatial + 2) {
+        let got = input.map_or("unknown many".into(), |n| n.to_string());
+        return fail(format!("needs an input of {} axes, not {got}", spatial + 2));
+    }
+    for (name, expected) in [
+        ("kernel_shape", spatial),
+        ("strides", spatial),
+        ("dilations", spatial),
+        ("output_padding", spatial),
+        ("pads", 2 * spatial),
+    ] {
+        if let Some(given) = attribute(node, name).map(|a| a.ints.len())
+            && given != expected
+        {
+            return fail(format!(
+                "has {given} {name}, and its kernel needs {expected}"
+            ));
+        }
+    }
+    Ok(())
+}

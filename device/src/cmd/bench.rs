@@ -1,0 +1,76 @@
+//! `device bench`: how fast this machine judges frames with a model.
+
+use std::io::Write;
+use std::time::Instant;
+
+use device::source::{Frame, Source, SourceUri};
+use serde_json::json;
+
+use super::ModelArgs;
+
+/// Time how long a frame takes on this machine, from picture to verdict.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Where the frames come from.
+    #[arg(long, default_value = "mnist:test", value_name = "URI")]
+    source: SourceUri,
+    /// Frames to time, after one that is not.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    frames: u32,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let mut session = args.model.open(&args.model.options())?;
+    let mut source = Source::open(&args.source, &std::sync::Arc::default())?;
+    let mut picture = Frame::default();
+    let mut times = Vec::new();
+    for number in 0..=args.frames {
+        if !source.next_frame(&mut picture)? {
+            break;
+        }
+        let started = Instant::now();
+        session.inference.judge(number, &picture.view()?)?;
+        times.push(started.elapsed().as_secs_f64() * 1000.0);
+    }
+    // The first frame pays for caches and lazily made plans.
+    let mut times = times.split_off(1.min(times.len()));
+    anyhow::ensure!(
+        !times.is_empty(),
+        "the source has too few frames: at least 2 are needed"
+    );
+    times.sort_by(f64::total_cmp);
+    let (engine, passes) = (session.inference.engine().name(), args.model.passes);
+    let (median, least, most) = (times[times.len() / 2], times[0], times[times.len() - 1]);
+    let rss = peak_rss_mib();
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let row = json!({
+            "engine": engine, "threads": 1, "passes": passes, "frames": times.len(),
+            "ms_per_frame": median, "ms_min": least, "ms_max": most, "peak_rss_mib": rss,
+        });
+        writeln!(out, "{row}")?;
+    } else {
+        writeln!(
+            out,
+            "{engine}, {passes} passes, {} frames: median {median:.2} ms a frame (least {least:.2}, most {most:.2})",
+            times.len()
+        )?;
+        if let Some(rss) = rss {
+            writeln!(out, "peak memory {rss:.1} MiB")?;
+        }
+    }
+    Ok(())
+}
+
+/// The most memory this process has held, in MiB, as Linux counts it.
+fn peak_rss_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024.0)
+}

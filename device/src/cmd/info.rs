@@ -1,0 +1,78 @@
+//! `device info`: what a model file holds.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use device::onnx::Model;
+use serde_json::json;
+
+/// Show a model's input, classes, dropout sites, normalisation, labels and thresholds.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// ONNX classifier with live dropout.
+    #[arg(value_name = "FILE")]
+    model: PathBuf,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let model = Model::load(&args.model)?;
+    let (shape, metadata) = (model.input_shape(), model.metadata());
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let sites: Vec<_> = model
+            .sites()
+            .iter()
+            .map(|site| json!({"name": site.name, "dropout": site.ratio, "shape": site.shape, "elements": site.elements()}))
+            .collect();
+        let object = json!({
+            "crc32": format!("{:08x}", model.crc32()),
+            "opset": model.opset(),
+            "input": [shape.channels, shape.height, shape.width],
+            "classes": model.classes(),
+            "sites": sites,
+            "labels": metadata.labels,
+            "normalisation": metadata.normalisation,
+            "seed": metadata.seed,
+            "thresholds": metadata.thresholds,
+            "training": metadata.training,
+        });
+        writeln!(out, "{object}")?;
+        return Ok(());
+    }
+    writeln!(out, "CRC-32         {:08x}", model.crc32())?;
+    writeln!(out, "ONNX opset     {}", model.opset())?;
+    writeln!(
+        out,
+        "input          {} × {} × {}",
+        shape.channels, shape.height, shape.width
+    )?;
+    writeln!(
+        out,
+        "classes        {}: {}",
+        model.classes(),
+        metadata.labels.join(", ")
+    )?;
+    for normalisation in &metadata.normalisation {
+        writeln!(
+            out,
+            "normalisation  mean {}, standard deviation {}",
+            normalisation.mean, normalisation.standard_deviation
+        )?;
+    }
+    writeln!(out, "mask seed      {}", metadata.seed)?;
+    for site in model.sites() {
+        writeln!(
+            out,
+            "dropout        {} p = {} on {:?}",
+            site.name, site.ratio, site.shape
+        )?;
+    }
+    match &metadata.thresholds {
+        Some(thresholds) => writeln!(out, "thresholds     {}", serde_json::to_string(thresholds)?)?,
+        None => writeln!(out, "thresholds     none: generic ones are used")?,
+    }
+    Ok(())
+}

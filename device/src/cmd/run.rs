@@ -1,0 +1,357 @@
+//! `device run`: frames in, flags out.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use device::inference::Tally;
+use device::serial::SerialLine;
+use device::session::{Options, Session};
+use device::source::{Frame, Source, SourceUri};
+use embedded_io_adapters::std::FromStd;
+use shared::image::{Fit, Rect};
+use shared::triage::Thresholds;
+use shared::wire::link::{SendError, Sender, WireFormat};
+use shared::wire::message::{Hello, MAX_LABELS, Message, SCHEMA_HASH, shortened};
+
+use super::ModelArgs;
+
+/// Judge frames and send a report for each over the serial line.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  device run --model model.onnx --source mnist:test --limit 20
+  device run --model model.onnx --source pictures/ --serial /dev/ttyUSB0 --wire text
+  ffmpeg -i /dev/video0 -pix_fmt gray -f rawvideo - | \\
+    device run --model model.onnx --source raw:640x480:- --serial /dev/ttyTHS1
+
+Thresholds come from the model file; the --max-… and --min-… options replace single ones.
+SIGINT or SIGTERM end the run after the frame at hand, with a last statistics message.
+Exit codes: 0 done, 1 failed (also if a frame could not be read or judged), 2 wrong usage.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// mnist:test, fashion-mnist:test, a folder, a picture, or raw:WIDTHxHEIGHT:PATH.
+    #[arg(long, default_value = "mnist:test", value_name = "URI")]
+    source: SourceUri,
+    /// Serial port to send reports to, `stdout`, or `file:PATH` to append them to a file.
+    #[arg(long, default_value = "stdout", value_name = "PATH")]
+    serial: String,
+    /// Form of the reports: text on stdout, binary elsewhere, if not given.
+    #[arg(long)]
+    wire: Option<Wire>,
+    /// Speed of the serial line, in bits per second.
+    #[arg(long, default_value_t = 115_200)]
+    baud: u32,
+    /// Stop after this many frames.
+    #[arg(long)]
+    limit: Option<u32>,
+    /// Take at most this many frames per second.
+    #[arg(long, value_parser = frame_rate)]
+    fps: Option<f64>,
+    /// Look only at this part of the picture: X,Y,WIDTH,HEIGHT in pixels.
+    #[arg(long, value_parser = rectangle)]
+    crop: Option<Rect>,
+    /// Stretch pictures of another aspect ratio instead of cutting out their centre.
+    #[arg(long)]
+    stretch: bool,
+    /// Seconds between hello and statistics messages.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    hello_interval: u64,
+    /// Name of this device in its hello message.
+    #[arg(long, default_value = "device")]
+    name: String,
+    #[command(flatten)]
+    thresholds: ThresholdArgs,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Wire {
+    Binary,
+    Text,
+}
+
+/// Thresholds that replace the model file's own.
+#[derive(Debug, clap::Args)]
+struct ThresholdArgs {
+    /// Flag frames of a predictive entropy above this, in nats (cause: uncertain).
+    #[arg(long, value_name = "NATS")]
+    max_predictive_entropy: Option<f32>,
+    /// Flag frames of a mutual information above this, in nats (cause: unfamiliar).
+    #[arg(long, value_name = "NATS")]
+    max_mutual_information: Option<f32>,
+    /// Flag frames of an expected entropy above this, in nats (cause: ambiguous).
+    #[arg(long, value_name = "NATS")]
+    max_expected_entropy: Option<f32>,
+}
+
+impl ThresholdArgs {
+    fn apply(&self, mut thresholds: Thresholds) -> anyhow::Result<Thresholds> {
+        for (given, threshold) in [
+            (
+                self.max_predictive_entropy,
+                &mut thresholds.max_predictive_entropy,
+            ),
+            (
+                self.max_mutual_information,
+                &mut thresholds.max_mutual_information,
+            ),
+            (
+                self.max_expected_entropy,
+                &mut thresholds.max_expected_entropy,
+            ),
+        ] {
+            if let Some(given) = given {
+                *threshold = given;
+            }
+        }
+        thresholds
+            .validate()
+            .context("these thresholds make no sense")?;
+        Ok(thresholds)
+    }
+}
+
+fn rectangle(text: &str) -> Result<Rect, String> {
+    let numbers: Vec<u32> = text
+        .split(',')
+        .map_while(|part| part.trim().parse().ok())
+        .collect();
+    match numbers[..] {
+        [x, y, width, height] if width > 0 && height > 0 && text.split(',').count() == 4 => {
+            Ok(Rect {
+                x,
+                y,
+                width,
+                height,
+            })
+        }
+        _ => Err("expected X,Y,WIDTH,HEIGHT, for example 80,0,480,480".to_owned()),
+    }
+}
+
+fn frame_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(rate),
+        _ => Err("expected frames per second above 0".to_owned()),
+    }
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130); // Asked twice: do not wait for the frame at hand.
+        }
+    })
+    .context("cannot catch signals")?;
+
+    let mut session = open_session(args)?;
+    let mut source = Source::open(&args.source, &stop)?;
+    let (line, format) = open_line(args, &stop)?;
+    let mut link = Link {
+        sender: Sender::new(FromStd::new(line), format),
+        hello: hello(args, &session),
+    };
+    tracing::info!(
+        "{} passes a frame by {}, masks of seed {}, {} classes",
+        args.model.passes,
+        session.inference.engine().name(),
+        session.seed,
+        session.model.classes()
+    );
+    if !session.calibrated {
+        tracing::warn!("the model file carries no thresholds: generic ones are in force");
+    }
+
+    let mut tally = Tally::default();
+    let result = judge_all(
+        args,
+        &mut session,
+        &mut source,
+        &mut link,
+        &mut tally,
+        &stop,
+    );
+    let goodbye = link.send(&Message::Statistics(
+        tally.message(source.elapsed().as_micros() as u64, true),
+    ));
+    let goodbye = goodbye.and_then(|()| link.sender.flush().map_err(line_failed));
+    // What ended the loop matters more than what the goodbye met afterwards.
+    result.and(goodbye)?;
+    tracing::info!(
+        "{} frames judged, {} failed",
+        tally.frames(),
+        tally.failed()
+    );
+    if tally.failed() > 0 {
+        bail!(
+            "{} of {} frames could not be read or judged",
+            tally.failed(),
+            tally.failed() + tally.frames()
+        );
+    }
+    Ok(())
+}
+
+fn open_session(args: &Args) -> anyhow::Result<Session> {
+    let options = Options {
+        crop: args.crop,
+        fit: if args.stretch {
+            Fit::Stretch
+        } else {
+            Fit::CenterCrop
+        },
+        ..args.model.options()
+    };
+    let mut session = args.model.open(&options)?;
+    let thresholds = args
+        .thresholds
+        .apply(session.inference.settings().thresholds)?;
+    session.inference.set_thresholds(thresholds);
+    Ok(session)
+}
+
+/// The loop: until the source ends, the limit is reached, or somebody stops it.
+fn judge_all(
+    args: &Args,
+    session: &mut Session,
+    source: &mut Source,
+    link: &mut Link,
+    tally: &mut Tally,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
+    let interval = Duration::from_secs(args.hello_interval);
+    let mut greeted: Option<Instant> = None;
+    let mut picture = Frame::default();
+    for number in 0..args.limit.unwrap_or(u32::MAX) {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        if greeted.is_none_or(|at| at.elapsed() >= interval) {
+            // Again and again, so that a monitor that joins late learns whom it listens to.
+            link.greet()?;
+            if greeted.is_some() {
+                link.send(&Message::Statistics(
+                    tally.message(source.elapsed().as_micros() as u64, false),
+                ))?;
+            }
+            greeted = Some(Instant::now());
+        }
+        if let Some(fps) = args.fps {
+            let due = Duration::from_secs_f64(f64::from(number) / fps);
+            thread::sleep(due.saturating_sub(source.elapsed()));
+        }
+        match source.next_frame(&mut picture) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) if error.is_recoverable() => {
+                tracing::error!("frame {number}: {error}");
+                tally.count_failed();
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let outcome = picture
+            .view()
+            .map_err(anyhow::Error::from)
+            .and_then(|view| {
+                session
+                    .inference
+                    .judge(number, &view)
+                    .map_err(anyhow::Error::from)
+            });
+        match outcome {
+            Ok(outcome) => {
+                tally.count(outcome.causes);
+                let latency = source.elapsed().saturating_sub(picture.captured);
+                let latency_us = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
+                let report =
+                    outcome.report(number, picture.captured.as_micros() as u64, latency_us);
+                link.send(&Message::Report(report))?;
+            }
+            Err(error) => {
+                tracing::error!("frame {number}: {error:#}");
+                tally.count_failed();
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Link {
+    sender: Sender<FromStd<Box<dyn Write>>>,
+    hello: Hello,
+}
+
+impl Link {
+    fn greet(&mut self) -> anyhow::Result<()> {
+        let hello = Message::Hello(self.hello.clone());
+        self.send(&hello)
+    }
+
+    fn send(&mut self, message: &Message) -> anyhow::Result<()> {
+        self.sender.send(message).map(|_| ()).map_err(line_failed)
+    }
+}
+
+fn line_failed(error: SendError<io::Error>) -> anyhow::Error {
+    match error {
+        SendError::Io(error) => anyhow::Error::from(error).context("the line to the host failed"),
+        other => anyhow::anyhow!("cannot send: {other}"),
+    }
+}
+
+fn open_line(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<(Box<dyn Write>, WireFormat)> {
+    let (line, default): (Box<dyn Write>, _) = if args.serial == "stdout" {
+        (Box::new(io::stdout()), Wire::Text)
+    } else if let Some(path) = args.serial.strip_prefix("file:") {
+        let file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| format!("cannot write reports to {path}"))?;
+        (Box::new(file), Wire::Binary)
+    } else {
+        (
+            Box::new(SerialLine::open(
+                &PathBuf::from(&args.serial),
+                args.baud,
+                Arc::clone(stop),
+            )?),
+            Wire::Binary,
+        )
+    };
+    let format = match args.wire.unwrap_or(default) {
+        Wire::Binary => WireFormat::Binary,
+        Wire::Text => WireFormat::Text,
+    };
+    Ok((line, format))
+}
+
+fn hello(args: &Args, session: &Session) -> Hello {
+    let settings = session.inference.settings();
+    Hello {
+        schema: SCHEMA_HASH,
+        device: shortened(&args.name),
+        software: shortened(env!("CARGO_PKG_VERSION")),
+        engine: shortened(session.inference.engine().name()),
+        model: session.model.crc32(),
+        classes: session.model.classes() as u16,
+        labels: session
+            .model
+            .metadata()
+            .labels
+            .iter()
+            .take(MAX_LABELS)
+            .map(|label| shortened(label))
+            .collect(),
+        passes: settings.passes,
+        seed: session.seed,
+        thresholds: settings.thresholds,
+    }
+}

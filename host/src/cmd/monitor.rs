@@ -1,0 +1,247 @@
+//! `host monitor`: shows what a device reports.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use shared::wire::Packet;
+use shared::wire::link::Receiver;
+use shared::wire::message::{Hello, Message, SCHEMA_HASH};
+
+use crate::files;
+use crate::monitor::{Input, Manifest, Record, Summary, Table};
+
+/// Silence that is worth a warning: devices greet every 10 s unless told otherwise.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Read a device's reports from a serial port, a recording or a pipe.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  host monitor /dev/ttyUSB0
+  host monitor /dev/ttyUSB0 --json | jq 'select(.verdict == \"flag\")'
+  host monitor /dev/ttyUSB0 --record today.capture
+  host monitor today.capture
+  device run --model model.onnx | host monitor -
+
+Both forms of the wire, binary and text, are understood. A port that is unplugged is waited for.
+Exit codes: 0 done, 1 failed, 2 wrong usage.")]
+pub struct Args {
+    /// Serial port, recorded capture, or `-` for standard input.
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+    /// Speed of the serial line, in bits per second.
+    #[arg(long, default_value_t = 115_200)]
+    baud: u32,
+    /// One JSON object a report and line; the default where stdout is not a terminal.
+    #[arg(long)]
+    json: bool,
+    /// Rows even where stdout is not a terminal.
+    #[arg(long, conflicts_with = "json")]
+    table: bool,
+    /// Show flagged frames only.
+    #[arg(long)]
+    flagged: bool,
+    /// Wait for the port to appear instead of failing.
+    #[arg(long)]
+    wait: bool,
+    /// End when the device says goodbye.
+    #[arg(long)]
+    until_last: bool,
+    /// Append every byte received to this file, to be read again with `host monitor FILE`.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// What `host data mix` wrote about the frames sent: adds accuracy to the summary.
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Write the summary to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+}
+
+/// Runs `host monitor`.
+///
+/// # Errors
+/// If the input cannot be opened or read, or an output not be written.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
+        .context("cannot catch signals")?;
+
+    let manifest = args.manifest.as_deref().map(Manifest::open).transpose()?;
+    let mut record = match &args.record {
+        Some(path) => Some(
+            File::options()
+                .create(true)
+                .append(true)
+                .open(path)
+                .with_context(|| format!("cannot record to {}", path.display()))?,
+        ),
+        None => None,
+    };
+    let mut input = Input::open(&args.path, args.baud, args.wait, stop)?;
+    let mut view = View::new(args, manifest);
+    view.start()?;
+
+    let mut receiver = Receiver::detect();
+    let mut heard = Some(Instant::now());
+    let mut bytes = [0; 4096];
+    let result = 'reading: loop {
+        let count = match input.read(&mut bytes) {
+            Ok(Some(count)) => count,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error.into()),
+        };
+        if heard.is_some_and(|at| at.elapsed() > SILENCE) {
+            warn_of_silence(&receiver);
+            heard = None;
+        }
+        if let Some(file) = &mut record {
+            file.write_all(&bytes[..count])
+                .context("the recording failed")?;
+        }
+        for byte in &bytes[..count] {
+            match receiver.push(*byte) {
+                Some(Ok(packet)) => {
+                    heard = Some(Instant::now());
+                    match view.packet(&packet, &receiver) {
+                        Ok(true) if args.until_last => break 'reading Ok(()),
+                        Ok(_) => {}
+                        Err(error) => break 'reading Err(error),
+                    }
+                }
+                Some(Err(error)) => tracing::warn!("{error}"),
+                None => {}
+            }
+        }
+    };
+    view.finish(&receiver)?;
+    result
+}
+
+/// A line that looks alive and is not has to be told from one with nothing to say.
+fn warn_of_silence(receiver: &Receiver) {
+    let link = receiver.counters();
+    let seconds = SILENCE.as_secs();
+    if link.received == 0 && link.discarded_bytes > 0 {
+        tracing::warn!(
+            "{} bytes came in {seconds} s and none of them is a message: is --baud right, and is this the device's port?",
+            link.discarded_bytes
+        );
+    } else {
+        tracing::warn!("no message for {seconds} s: is the device running and the line connected?");
+    }
+}
+
+struct View<'a> {
+    args: &'a Args,
+    manifest: Option<Manifest>,
+    rows: bool,
+    hello: Option<Hello>,
+    summary: Summary,
+    lost: u64,
+}
+
+impl<'a> View<'a> {
+    fn new(args: &'a Args, manifest: Option<Manifest>) -> Self {
+        let rows = args.table || (!args.json && io::stdout().is_terminal());
+        Self {
+            args,
+            manifest,
+            rows,
+            hello: None,
+            summary: Summary::default(),
+            lost: 0,
+        }
+    }
+
+    fn start(&self) -> io::Result<()> {
+        if self.rows {
+            writeln!(anstream::stdout(), "{}", Table::heading())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Shows one message; `true` if it was the device's last.
+    fn packet(&mut self, packet: &Packet, receiver: &Receiver) -> anyhow::Result<bool> {
+        let link = receiver.counters();
+        if link.lost > self.lost {
+            tracing::warn!(
+                "{} messages lost on the line, {} in all",
+                link.lost - self.lost,
+                link.lost
+            );
+            self.lost = link.lost;
+        }
+        match &packet.message {
+            Message::Hello(hello) => self.greet(hello),
+            Message::Report(report) => {
+                self.summary.count(report, self.manifest.as_ref());
+                if self.args.flagged && report.causes.is_empty() {
+                    return Ok(false);
+                }
+                let hello = self.hello.as_ref();
+                if self.rows {
+                    writeln!(
+                        anstream::stdout(),
+                        "{}",
+                        Table::row(packet.sequence, report, hello)
+                    )?;
+                } else {
+                    let record = Record::new(packet.sequence, report, hello, &link);
+                    writeln!(io::stdout().lock(), "{}", serde_json::to_string(&record)?)?;
+                }
+            }
+            Message::Statistics(statistics) => {
+                self.summary.statistics(statistics);
+                return Ok(statistics.last);
+            }
+        }
+        Ok(false)
+    }
+
+    fn greet(&mut self, hello: &Hello) {
+        if self.hello.as_ref() == Some(hello) {
+            return;
+        }
+        if hello.schema != SCHEMA_HASH {
+            tracing::warn!(
+                "'{}' runs version {} with another message layout than this monitor's {}: update the older of the two",
+                hello.device,
+                hello.software,
+                env!("CARGO_PKG_VERSION")
+            );
+        }
+        tracing::info!(
+            "'{}' runs model {:08x} on {}, {} passes a frame, version {}",
+            hello.device,
+            hello.model,
+            hello.engine,
+            hello.passes,
+            hello.software
+        );
+        self.hello = Some(hello.clone());
+    }
+
+    fn finish(&mut self, receiver: &Receiver) -> anyhow::Result<()> {
+        self.summary.finish(&receiver.counters());
+        if let Some(path) = &self.args.summary {
+            files::write(
+                path,
+                serde_json::to_string_pretty(&self.summary)?.as_bytes(),
+            )?;
+        }
+        if self.rows {
+            writeln!(io::stdout().lock(), "\n{}", self.summary)?;
+        } else {
+            // stdout holds reports and nothing else.
+            eprintln!("{}", self.summary);
+        }
+        Ok(())
+    }
+}

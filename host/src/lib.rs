@@ -1,0 +1,16 @@
+//! What the `host` program is made of: data sets, training, export, and the monitor.
+//!
+//! Everything that needs libtorch sits behind the feature `train`; the rest builds without it.
+
+#![warn(missing_docs)]
+
+pub mod cmd;
+pub mod data;
+pub mod export;
+pub mod files;
+pub mod lenet;
+pub mod monitor;
+#[cfg(feature = "train")]
+pub mod torch;
+#[cfg(feature = "train")]
+pub mod train;

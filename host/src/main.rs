@@ -1,0 +1,53 @@
+//! `host`: trains, exports and checks Monte-Carlo-dropout models, and monitors devices that run them.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use host::cmd;
+
+/// Trains, exports and checks Monte-Carlo-dropout models, and monitors devices that run them.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
+)]
+struct Cli {
+    /// More log lines on stderr (-v: debug, -vv: trace).
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[cfg(feature = "train")]
+    Train(cmd::train::Args),
+    Export(cmd::export::Args),
+    Monitor(cmd::monitor::Args),
+    Data(cmd::data::Args),
+    Doctor(cmd::doctor::Args),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    device::log::start(cli.verbose);
+    let result = match cli.command {
+        #[cfg(feature = "train")]
+        Command::Train(args) => cmd::train::run(args),
+        Command::Export(args) => cmd::export::run(args),
+        Command::Monitor(args) => cmd::monitor::run(&args),
+        Command::Data(args) => cmd::data::run(args),
+        Command::Doctor(args) => cmd::doctor::run(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "host", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    device::log::exit_code(result)
+}

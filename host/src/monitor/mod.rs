@@ -1,0 +1,9 @@
+//! Reading what a device sends: from a serial port, a recording or a pipe, to rows or JSON.
+
+mod input;
+mod output;
+mod summary;
+
+pub use input::{Input, InputError};
+pub use output::{Record, Table};
+pub use summary::{Manifest, ManifestError, Summary, Tested};

@@ -1,0 +1,223 @@
+//! Totals over a run: how many frames were accepted, why the others were flagged, and, where the
+//! truth is known, how good the accepted ones are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use shared::triage::{Cause, Verdict};
+use shared::wire::LinkCounters;
+use shared::wire::message::{Report, Statistics};
+
+use crate::data::{MixEntry, MixKind};
+
+/// Why a manifest was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read manifest {}: {reason}", path.display())]
+pub struct ManifestError {
+    path: PathBuf,
+    reason: String,
+}
+
+/// What `host data mix` wrote beside its pictures: the truth about every frame.
+#[derive(Debug)]
+pub struct Manifest(Vec<MixEntry>);
+
+impl Manifest {
+    /// Reads a `manifest.json`.
+    ///
+    /// # Errors
+    /// If it cannot be read or is not such a file.
+    pub fn open(path: &Path) -> Result<Self, ManifestError> {
+        let failed = |reason| ManifestError {
+            path: path.to_owned(),
+            reason,
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        serde_json::from_str(&text)
+            .map(Self)
+            .map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// Outcome of the frames of one kind whose truth is known.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Tested {
+    /// Frames judged.
+    pub frames: u32,
+    /// Of those, flagged.
+    pub flagged: u32,
+    /// Accepted frames that show a known class.
+    pub accepted_labelled: u32,
+    /// Of those, classified rightly.
+    pub accepted_right: u32,
+}
+
+/// Totals over the reports received.
+#[derive(Debug, Default, Serialize)]
+pub struct Summary {
+    /// Reports received.
+    pub frames: u32,
+    /// Accepted frames.
+    pub accepted: u32,
+    /// Flagged frames.
+    pub flagged: u32,
+    /// Flagged frames per cause; a frame may have several.
+    pub by_cause: BTreeMap<&'static str, u32>,
+    /// Frames per kind of the manifest, if one was given.
+    pub by_kind: BTreeMap<MixKind, Tested>,
+    /// Accuracy among accepted frames that show a known class, if a manifest was given.
+    pub accuracy_among_accepted: Option<f64>,
+    /// Accuracy among all frames that show a known class, if a manifest was given.
+    pub accuracy_among_all: Option<f64>,
+    /// Frames per second on the device's clock.
+    pub frames_per_second: Option<f64>,
+    /// What became of everything that came down the link.
+    pub link: LinkCounters,
+    /// Frames that the device could not read or judge, as it told.
+    pub failed: u32,
+    /// Whether the device said goodbye.
+    pub complete: bool,
+    #[serde(skip)]
+    right: (u32, u32),
+    #[serde(skip)]
+    captured: Option<(u64, u64)>,
+    #[serde(skip)]
+    told: Option<Statistics>,
+}
+
+impl Summary {
+    /// Counts one report.
+    pub fn count(&mut self, report: &Report, manifest: Option<&Manifest>) {
+        self.frames += 1;
+        let accepted = report.causes.verdict() == Verdict::Accept;
+        *(if accepted {
+            &mut self.accepted
+        } else {
+            &mut self.flagged
+        }) += 1;
+        for cause in report.causes.iter() {
+            *self.by_cause.entry(cause.name()).or_default() += 1;
+        }
+        let first = self.captured.map_or(report.captured_us, |(first, _)| first);
+        self.captured = Some((first, report.captured_us));
+
+        let Some(entry) = manifest.and_then(|manifest| manifest.0.get(report.frame as usize))
+        else {
+            return;
+        };
+        let tested = self.by_kind.entry(entry.kind).or_default();
+        tested.frames += 1;
+        tested.flagged += u32::from(!accepted);
+        if let Some(label) = entry.label {
+            let right = u32::from(report.class == label);
+            self.right = (self.right.0 + right, self.right.1 + 1);
+            if accepted {
+                tested.accepted_labelled += 1;
+                tested.accepted_right += right;
+            }
+        }
+    }
+
+    /// Takes in what the device tells of itself.
+    pub fn statistics(&mut self, statistics: &Statistics) {
+        self.failed = statistics.failed;
+        self.complete = statistics.last;
+        self.told = Some(statistics.clone());
+    }
+
+    /// Takes in the link's counters and computes the ratios.
+    pub fn finish(&mut self, link: &LinkCounters) {
+        self.link = *link;
+        let ratio = |part: u32, of: u32| (of > 0).then(|| f64::from(part) / f64::from(of));
+        if !self.by_kind.is_empty() {
+            let sum = |field: fn(&Tested) -> u32| self.by_kind.values().map(field).sum();
+            self.accuracy_among_accepted = ratio(
+                sum(|kind| kind.accepted_right),
+                sum(|kind| kind.accepted_labelled),
+            );
+            self.accuracy_among_all = ratio(self.right.0, self.right.1);
+        }
+        let rate = |frames: u32, microseconds: u64| {
+            (frames > 0 && microseconds > 0)
+                .then(|| f64::from(frames) / (microseconds as f64 * 1e-6))
+        };
+        self.frames_per_second = match (&self.told, self.captured) {
+            (Some(told), _) => rate(told.frames, told.uptime_us),
+            (None, Some((first, last))) => {
+                rate(self.frames.saturating_sub(1), last.saturating_sub(first))
+            }
+            (None, None) => None,
+        };
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = |part: u32, of: u32| {
+            if of == 0 {
+                0.0
+            } else {
+                100.0 * f64::from(part) / f64::from(of)
+            }
+        };
+        writeln!(f, "frames      {}", self.frames)?;
+        writeln!(
+            f,
+            "accepted    {} ({:.1} %)",
+            self.accepted,
+            share(self.accepted, self.frames)
+        )?;
+        writeln!(
+            f,
+            "flagged     {} ({:.1} %)",
+            self.flagged,
+            share(self.flagged, self.frames)
+        )?;
+        for cause in Cause::ALL {
+            if let Some(count) = self.by_cause.get(cause.name()) {
+                writeln!(f, "  {:<18} {count}", cause.name())?;
+            }
+        }
+        if !self.by_kind.is_empty() {
+            writeln!(f, "flagged by kind of frame")?;
+            for (kind, tested) in &self.by_kind {
+                writeln!(
+                    f,
+                    "  {:<18} {} of {} ({:.1} %)",
+                    kind.name(),
+                    tested.flagged,
+                    tested.frames,
+                    share(tested.flagged, tested.frames)
+                )?;
+            }
+        }
+        if let (Some(accepted), Some(all)) = (self.accuracy_among_accepted, self.accuracy_among_all)
+        {
+            writeln!(
+                f,
+                "accuracy    {:.2} % among accepted digits, {:.2} % among all digits",
+                100.0 * accepted,
+                100.0 * all
+            )?;
+        }
+        if let Some(rate) = self.frames_per_second {
+            writeln!(f, "speed       {rate:.1} frames/s")?;
+        }
+        let LinkCounters {
+            lost,
+            corrupt,
+            discarded_bytes,
+            ..
+        } = self.link;
+        write!(
+            f,
+            "link        {lost} messages lost, {corrupt} corrupt, {discarded_bytes} bytes discarded"
+        )?;
+        if self.failed > 0 {
+            write!(f, "; {} frames failed on the device", self.failed)?;
+        }
+        Ok(())
+    }
+}

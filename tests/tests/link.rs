@@ -1,0 +1,322 @@
+//! From the device's decision to the host's log, over pseudo-terminals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tests::line::SerialLine;
+use tests::model;
+use tests::programs::{command, fail, stdout, succeed};
+
+const PASSES: &str = "8";
+
+fn device(line: &Path, extra: &[&str]) -> Child {
+    let model = model::trained();
+    let mut args = vec![
+        "run",
+        "--model",
+        model.to_str().expect("a plain path"),
+        "--passes",
+        PASSES,
+    ];
+    args.extend(["--serial", line.to_str().expect("a plain path")]);
+    args.extend(extra);
+    command("device", args)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started")
+}
+
+fn monitor(line: &Path, extra: &[&str]) -> Child {
+    let mut args = vec!["monitor", line.to_str().expect("a plain path")];
+    args.extend(extra);
+    command("host", args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started")
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("the process is alive");
+}
+
+/// Waits for the end of a program that ought to end by itself.
+fn end(mut child: Child) -> (Option<i32>, String, String) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while child.try_wait().expect("waited").is_none() {
+        if Instant::now() > deadline {
+            child.kill().expect("killed");
+            panic!("the program did not end");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().expect("waited");
+    (
+        output.status.code(),
+        stdout(&output),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+fn records(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("every line is a JSON object"))
+        .collect()
+}
+
+fn both_forms(wire: &str) {
+    let line = SerialLine::clean();
+    let monitor = monitor(&line.host(), &["--until-last"]);
+    let device = device(
+        &line.device(),
+        &["--source", "mnist:test", "--limit", "40", "--wire", wire],
+    );
+    assert_eq!(end(device).0, Some(0));
+    let (code, out, err) = end(monitor);
+    assert_eq!(code, Some(0), "{err}");
+    let records = records(&out);
+    assert_eq!(records.len(), 40, "{err}");
+    for (number, record) in records.iter().enumerate() {
+        assert_eq!(record["frame"], number);
+        assert_eq!(record["passes"], 8);
+        let flagged = !record["causes"].as_array().expect("a list").is_empty();
+        assert_eq!(record["verdict"], if flagged { "flag" } else { "accept" });
+        let nats = |name: &str| record[name].as_f64().expect("a number");
+        let (total, aleatoric, epistemic) = (
+            nats("predictive_entropy"),
+            nats("expected_entropy"),
+            nats("mutual_information"),
+        );
+        assert!((total - aleatoric - epistemic).abs() < 1e-3, "{record}");
+        assert!(
+            (0.0..=1.0).contains(&nats("confidence"))
+                && (0.0..1.0).contains(&nats("variation_ratio"))
+        );
+        assert_eq!(
+            (&record["lost"], &record["corrupt"]),
+            (&0.into(), &0.into())
+        );
+    }
+    assert!(err.contains("40"), "the summary counts the frames: {err}");
+}
+
+#[test]
+fn reports_arrive_whole_in_binary() {
+    both_forms("binary");
+}
+
+#[test]
+fn reports_arrive_whole_in_text() {
+    both_forms("text");
+}
+
+/// The same frames, over a line that flips a bit in every 400th byte: what arrives is what was
+/// sent, and what does not arrive is counted.
+#[test]
+fn a_noisy_line_loses_reports_but_never_alters_one() {
+    let args = [
+        "--source",
+        "mnist:test",
+        "--limit",
+        "60",
+        "--wire",
+        "binary",
+    ];
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let clean = folder.path().join("clean.capture");
+    end(device(
+        Path::new(&format!("file:{}", clean.display())),
+        &args,
+    ));
+    let truth = records(&succeed(
+        "host",
+        ["monitor", clean.to_str().expect("a plain path")],
+    ));
+    assert_eq!(truth.len(), 60);
+
+    let mut count = 0_usize;
+    let line = SerialLine::disturbed(move |bytes| {
+        bytes
+            .iter()
+            .map(|byte| {
+                count += 1;
+                // Not in the first messages: the monitor has to hear who speaks, and the goodbye.
+                if count.is_multiple_of(400) && count < 4_000 {
+                    byte ^ 0x10
+                } else {
+                    *byte
+                }
+            })
+            .collect()
+    });
+    let monitor = monitor(&line.host(), &["--until-last"]);
+    assert_eq!(end(device(&line.device(), &args)).0, Some(0));
+    let (code, out, err) = end(monitor);
+    assert_eq!(code, Some(0), "{err}");
+    let received = records(&out);
+    assert!(
+        received.len() < 60 && received.len() > 30,
+        "{} of 60 arrived",
+        received.len()
+    );
+    for record in &received {
+        let sent =
+            &truth[usize::try_from(record["frame"].as_u64().expect("a number")).expect("small")];
+        for field in [
+            "class",
+            "confidence",
+            "predictive_entropy",
+            "mutual_information",
+            "causes",
+            "seq",
+        ] {
+            assert_eq!(
+                record[field], sent[field],
+                "{field} of frame {}",
+                record["frame"]
+            );
+        }
+    }
+    let last = received.last().expect("something arrived");
+    assert!(last["corrupt"].as_u64() > Some(0));
+    assert!(
+        last["lost"].as_u64() >= Some(60 - received.len() as u64),
+        "{last}"
+    );
+}
+
+#[test]
+fn the_monitor_survives_unplugging() {
+    let mut line = SerialLine::clean();
+    let mut monitor = monitor(&line.host(), &["--until-last"]);
+    let mut out = BufReader::new(monitor.stdout.take().expect("piped"));
+    let run = ["--source", "mnist:test", "--limit", "5"];
+    // The first run's goodbye is lost with the plug: the device is killed before it.
+    let mut first = device(&line.device(), &["--source", "mnist:test", "--fps", "5"]);
+    let mut row = String::new();
+    out.read_line(&mut row).expect("a report before unplugging");
+    line.unplug();
+    assert_ne!(
+        end_or_kill(&mut first),
+        Some(0),
+        "a device whose line is gone says so"
+    );
+    std::thread::sleep(Duration::from_millis(300));
+    line.plug(<[u8]>::to_vec);
+    assert_eq!(end(device(&line.device(), &run)).0, Some(0));
+    let mut rest = String::new();
+    out.read_to_string(&mut rest)
+        .expect("the monitor ends with the second run's goodbye");
+    let (code, _, err) = end(monitor);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        err.contains("waiting for it to come back") && err.contains("is here"),
+        "{err}"
+    );
+    let frames: Vec<_> = records(&rest)
+        .iter()
+        .map(|record| record["frame"].clone())
+        .collect();
+    assert!(
+        frames.ends_with(&[0.into(), 1.into(), 2.into(), 3.into(), 4.into()]),
+        "{frames:?}"
+    );
+}
+
+fn end_or_kill(child: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().expect("waited") {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("a device whose line is gone goes on");
+}
+
+#[test]
+fn signals_end_the_device_with_a_goodbye() {
+    for number in [Signal::INT, Signal::TERM] {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let capture = folder.path().join("link.capture");
+        let child = device(
+            &PathBuf::from(format!("file:{}", capture.display())),
+            &["--source", "mnist:test", "--fps", "20"],
+        );
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while std::fs::metadata(&capture).map_or(0, |file| file.len()) < 2_000 {
+            assert!(Instant::now() < deadline, "no reports");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        signal(&child, number);
+        let (code, _, err) = end(child);
+        assert_eq!(code, Some(0), "{err}");
+        let summary = folder.path().join("summary.json");
+        succeed(
+            "host",
+            [
+                "monitor",
+                capture.to_str().expect("plain"),
+                "--summary",
+                summary.to_str().expect("plain"),
+            ],
+        );
+        let summary: Value =
+            serde_json::from_slice(&std::fs::read(summary).expect("written")).expect("JSON");
+        assert_eq!(summary["complete"], true, "{summary}");
+        assert!(summary["frames"].as_u64() > Some(0), "{summary}");
+    }
+}
+
+#[test]
+fn a_pipe_of_raw_frames_is_judged() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let stream = folder.path().join("stream.gray");
+    std::fs::write(&stream, vec![128; 64 * 48 * 3 + 10]).expect("written");
+    let model = model::trained();
+    let source = format!("raw:64x48:{}", stream.display());
+    // Three whole frames, then a half one, which is an error after three reports.
+    let line = fail(
+        "device",
+        [
+            "run",
+            "--model",
+            model.to_str().expect("plain"),
+            "--passes",
+            PASSES,
+            "--source",
+            &source,
+        ],
+        &["ended inside a frame", "10 of 3072"],
+    );
+    assert!(!line.is_empty());
+}
+
+#[test]
+fn the_same_frames_replayed_give_the_same_bytes() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let reports = |name: &str| {
+        let capture = folder.path().join(name);
+        let child = device(
+            &PathBuf::from(format!("file:{}", capture.display())),
+            &["--source", "mnist:test", "--limit", "20"],
+        );
+        assert_eq!(end(child).0, Some(0));
+        let mut records = records(&succeed(
+            "host",
+            ["monitor", capture.to_str().expect("plain")],
+        ));
+        for record in &mut records {
+            // Times differ; nothing else may.
+            for field in ["captured_us", "latency_us"] {
+                record.as_object_mut().expect("an object").remove(field);
+            }
+        }
+        records
+    };
+    assert_eq!(reports("first"), reports("second"));
+}

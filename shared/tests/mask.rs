@@ -193,7 +193,7 @@ proptest! {
         bits in 1..=65_536_u32,
     ) {
         let number = (0..16).fold(0, |number, plane| {
-            let counter = [element / 4, pass / 32 | plane << 24, site, frame];
+            let counter = [element / 4, (pass / 32) | (plane << 24), site, frame];
             let word = philox4x32_10(counter, [seed as u32, (seed >> 32) as u32])[element as usize % 4];
             number << 1 | (!word >> (pass % 32) & 1)
         });

@@ -10,6 +10,7 @@ pub mod link;
 pub mod message;
 pub mod text;
 
+mod decimal;
 mod reception;
 
 pub use message::{Message, Packet};

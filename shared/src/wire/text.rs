@@ -8,8 +8,8 @@
 //! same order, then ` *` and the CRC-32 of everything before the space, in eight upper-case
 //! hexadecimal digits; it ends with CR LF. Numbers are decimal (`schema` and `model` hexadecimal),
 //! fractions rounded to 4 digits (limits to 6, or `off`). In names, anything but printable ASCII,
-//! and the characters `% , = * -`, is written as `%` and two hexadecimal digits per byte; a list
-//! without entries is `-`.
+//! and the characters `% , = *`, is written as `%` and two hexadecimal digits per byte; a list
+//! without entries is `%` alone.
 
 use core::fmt::{self, Write};
 use core::str::{FromStr, Split};
@@ -19,6 +19,7 @@ use heapless::{String, Vec};
 use crate::image::FrameStatistics;
 use crate::triage::{Causes, Thresholds};
 
+use super::decimal::Fixed;
 use super::message::{Hello, MAX_LABELS, Message, PROTOCOL_VERSION, Packet, Report, Statistics};
 use super::reception::{LinkCounters, Reception};
 use super::{EncodeError, FrameError, crc32};
@@ -26,6 +27,8 @@ use super::{EncodeError, FrameError, crc32};
 /// Bytes of the longest line, its CR LF included.
 pub const MAX_LINE: usize = 1664;
 
+/// A list without entries: no name is written like this.
+const NO_LABELS: &str = "%";
 /// ` *` and eight digits.
 const TRAILER: usize = 10;
 
@@ -158,7 +161,7 @@ fn write_hello(line: &mut Line<'_>, seq: u32, hello: &Hello) -> fmt::Result {
         hello.classes,
     )?;
     if hello.labels.is_empty() {
-        line.write_str("-")?;
+        line.write_str(NO_LABELS)?;
     }
     for (index, label) in hello.labels.iter().enumerate() {
         write!(line, "{}{}", if index > 0 { "," } else { "" }, Name(label))?;
@@ -341,7 +344,7 @@ impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for &byte in self.0.as_bytes() {
             match byte {
-                b'%' | b',' | b'=' | b'*' | b'-' => write!(f, "%{byte:02X}")?,
+                b'%' | b',' | b'=' | b'*' => write!(f, "%{byte:02X}")?,
                 b'!'..=b'~' => f.write_char(char::from(byte))?,
                 _ => write!(f, "%{byte:02X}")?,
             }
@@ -370,7 +373,7 @@ fn read_name<const N: usize>(text: &str) -> Result<String<N>, FrameError> {
 
 fn read_labels(text: &str) -> Result<Vec<String<16>, MAX_LABELS>, FrameError> {
     let mut labels = Vec::new();
-    if text != "-" {
+    if text != NO_LABELS {
         for label in text.split(',') {
             labels
                 .push(read_name(label)?)
@@ -378,41 +381,4 @@ fn read_labels(text: &str) -> Result<Vec<String<16>, MAX_LABELS>, FrameError> {
         }
     }
     Ok(labels)
-}
-
-/// A number with `DIGITS` decimals, rounded half away from zero, through integers: the formatting
-/// of floats in `core` costs a microcontroller some 20 KiB of flash.
-struct Fixed<const DIGITS: u32>(f32);
-
-impl<const DIGITS: u32> fmt::Display for Fixed<DIGITS> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_nan() {
-            return f.write_str("nan");
-        }
-        if self.0.is_sign_negative() {
-            f.write_str("-")?;
-        }
-        if self.0.is_infinite() {
-            return f.write_str("inf");
-        }
-        // |value| = significand · 2^exponent
-        let bits = self.0.abs().to_bits();
-        let biased = bits >> 23;
-        let significand = (bits & 0x7F_FFFF) | if biased > 0 { 1 << 23 } else { 0 };
-        let exponent = biased.max(1) as i32 - 150;
-        let scale = 10_u64.pow(DIGITS);
-        let (whole, fraction) = if exponent >= 0 {
-            (u128::from(significand) << exponent, 0)
-        } else {
-            let shift = exponent.unsigned_abs();
-            let scaled = u64::from(significand) * scale;
-            let rounded = if shift < u64::BITS {
-                (scaled + (1 << (shift - 1))) >> shift
-            } else {
-                0
-            };
-            (u128::from(rounded / scale), rounded % scale)
-        };
-        write!(f, "{whole}.{fraction:0width$}", width = DIGITS as usize)
-    }
 }

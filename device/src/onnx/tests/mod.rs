@@ -1,0 +1,72 @@
+//! Models of every form, made here; those that PyTorch exports are tested in the `tests` package.
+
+#![allow(clippy::unwrap_used)]
+
+mod bad;
+mod build;
+mod external;
+mod forms;
+mod graphs;
+mod metadata;
+
+use super::{Model, OnnxError};
+use crate::engine::Engine as _;
+use crate::engine::tract::TractEngine;
+use build::Build;
+
+const SEED: u64 = 7;
+const FRAME: u32 = 3;
+const PASSES: u32 = 40;
+
+#[track_caller]
+fn load(build: &Build) -> Model {
+    Model::from_bytes(&build.bytes()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The message that the model is refused with.
+#[track_caller]
+fn refusal(build: &Build) -> String {
+    refusal_of(Model::from_bytes(&build.bytes()))
+}
+
+#[track_caller]
+fn refusal_of(result: Result<Model, OnnxError>) -> String {
+    let message = result
+        .map(|_| ())
+        .expect_err("this model has to be refused")
+        .to_string();
+    assert!(!message.contains('\n'), "{message}");
+    message
+}
+
+/// Logits of `PASSES` passes over `input`, in blocks that leave a remainder.
+#[track_caller]
+fn sample(model: &Model, input: &[f32]) -> Vec<Vec<f32>> {
+    let mut engine = TractEngine::new(model, 16, SEED).unwrap_or_else(|e| panic!("{e}"));
+    let mut logits = vec![0.0; PASSES as usize * model.classes()];
+    engine.begin(FRAME, input).unwrap_or_else(|e| panic!("{e}"));
+    engine
+        .sample(0..PASSES, &mut logits)
+        .unwrap_or_else(|e| panic!("{e}"));
+    logits
+        .chunks(model.classes())
+        .map(<[f32]>::to_vec)
+        .collect()
+}
+
+/// The mask of a site in one pass, as 0 or 1 over (1 − ratio).
+fn scaled_mask(model: &Model, site: usize, pass: u32) -> Vec<f32> {
+    let masks = shared::mask::MaskSource::new(SEED);
+    let which = &model.sites()[site];
+    (0..which.elements() as u32)
+        .map(|e| masks.keep(FRAME, pass, site as u32, e, which.keep))
+        .map(|kept| if kept { which.scale() } else { 0.0 })
+        .collect()
+}
+
+#[track_caller]
+fn assert_close(a: &[f32], b: &[f32]) {
+    assert_eq!(a.len(), b.len());
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * (1.0 + b.abs());
+    assert!(a.iter().zip(b).all(close), "{a:?} is not {b:?}");
+}

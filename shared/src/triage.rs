@@ -307,9 +307,9 @@ impl Thresholds {
             max_expected_entropy: 0.3 * most,
             max_saturated: 0.5,
             max_mean: 0.9,
-            min_mean: 0.01,
-            min_contrast: 0.03,
-            min_sharpness: 0.05,
+            min_mean: 0.02,
+            min_contrast: 0.05,
+            min_sharpness: 0.1,
         }
     }
 

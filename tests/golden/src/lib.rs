@@ -1,18 +1,21 @@
-//! Golden vectors of masks and measures, and the check that every target runs on them.
+//! Golden vectors of masks, model inputs and measures, and the check that every target runs on
+//! them.
 //!
-//! The vectors come from elsewhere than the code they check: masks from an implementation in
-//! Python (`make_masks.py`), measures from libtorch in float64 (`tests/src/bin/make_golden.rs`).
-//! Beside each libtorch value stands the exact value that `shared` gave when the vectors were made;
+//! The vectors come from elsewhere than the code they check: masks and model inputs from
+//! implementations in Python (`make_masks.py`, `make_images.py`), measures from libtorch in float64
+//! (`tests/src/bin/make_golden.rs`). For measures, beside each libtorch value stands the exact value that `shared` gave when the vectors were made;
 //! a target passes if it is within [`TOLERANCE`] of the first and has the bits of the second.
 
 #![no_std]
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod images;
 mod masks;
 mod measures;
 mod words;
 
+pub use images::check_images;
 pub use masks::check_masks;
 pub use measures::{MeasureCounts, check_measures, values};
 
@@ -20,6 +23,8 @@ use core::fmt;
 
 /// Keep bits, as `make_masks.py` writes them.
 pub const MASKS: &str = include_str!("../vectors/masks.txt");
+/// Frames, model inputs and image statistics, as `make_images.py` writes them.
+pub const IMAGES: &str = include_str!("../vectors/images.txt");
 /// Logits and measures, as `make_golden` writes them.
 pub const MEASURES: &str = include_str!("../vectors/measures.txt");
 
@@ -31,6 +36,8 @@ pub const TOLERANCE: f64 = 2e-15;
 pub struct Counts {
     /// Words of 32 keep bits.
     pub mask_words: usize,
+    /// Resampled pixels and image statistics.
+    pub image_values: usize,
     /// What was checked of the measures.
     pub measures: MeasureCounts,
 }
@@ -39,8 +46,12 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} mask words, {} measures of {} passes in {} cases agree to the bit",
-            self.mask_words, self.measures.values, self.measures.passes, self.measures.cases
+            "{} mask words, {} image values, {} measures of {} passes in {} cases agree to the bit",
+            self.mask_words,
+            self.image_values,
+            self.measures.values,
+            self.measures.passes,
+            self.measures.cases
         )
     }
 }
@@ -62,6 +73,13 @@ pub enum Mismatch {
         line: usize,
         /// What gave another answer: `block`, `keep` or `fill`.
         function: &'static str,
+    },
+    /// A pixel of a model input, or a statistic of it, differs.
+    Image {
+        /// Line in the file.
+        line: usize,
+        /// Position among the line's values.
+        value: usize,
     },
     /// A measure is not the one that libtorch computes.
     Reference {
@@ -95,6 +113,9 @@ impl fmt::Display for Mismatch {
             Self::Mask { line, function } => {
                 write!(f, "masks.txt:{line}: {function} gives other keep bits")
             }
+            Self::Image { line, value } => {
+                write!(f, "images.txt:{line}: value {value} has other bits")
+            }
             Self::Reference { line, value } => {
                 write!(
                     f,
@@ -124,6 +145,7 @@ impl core::error::Error for Mismatch {}
 pub fn check() -> Result<Counts, Mismatch> {
     Ok(Counts {
         mask_words: check_masks(MASKS)?,
+        image_values: check_images(IMAGES)?,
         measures: check_measures(MEASURES)?,
     })
 }

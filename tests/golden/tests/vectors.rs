@@ -1,14 +1,15 @@
 //! The vectors hold on this machine, and a vector that is wrong does not pass.
 
-use golden::{MASKS, MEASURES, Mismatch, check, check_masks, check_measures};
+use golden::{IMAGES, MASKS, MEASURES, Mismatch, check, check_images, check_masks, check_measures};
 
 #[test]
 fn every_vector_holds() {
     let counts = check().unwrap_or_else(|mismatch| panic!("{mismatch}"));
     println!("golden: {counts}");
     assert!(counts.mask_words >= 256);
+    assert!(counts.image_values >= 1000);
     assert!(counts.measures.cases >= 40);
-    assert!(MASKS.len() + MEASURES.len() < 200 * 1024);
+    assert!(MASKS.len() + IMAGES.len() + MEASURES.len() < 200 * 1024);
 }
 
 /// `text` with the hexadecimal digit `digit` of word `word` of line `line` (all from 0) changed in
@@ -55,6 +56,31 @@ fn a_wrong_argument_of_a_mask_is_caught() {
             Err(Mismatch::Mask { line: 2, .. })
         ));
     }
+}
+
+#[test]
+fn a_single_wrong_image_value_is_caught() {
+    let mut checked = 0;
+    for (number, line) in IMAGES.lines().enumerate() {
+        if line.starts_with('#') {
+            continue;
+        }
+        // After the three sizes, the fit, the two target sizes, and the pixels.
+        let values = 7;
+        let words = line.split_ascii_whitespace().count();
+        for word in (values..words).step_by(37) {
+            let wrong = corrupted(IMAGES, number, word, 7);
+            assert_eq!(
+                check_images(&wrong),
+                Err(Mismatch::Image {
+                    line: number + 1,
+                    value: word - values
+                })
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 50);
 }
 
 #[test]

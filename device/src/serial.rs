@@ -149,6 +149,13 @@ impl Write for SerialLine {
                             | io::ErrorKind::WouldBlock
                             | io::ErrorKind::Interrupted
                     ) => {}
+                // Not a broken pipe, which ends a program quietly: the host has to hear of it.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::NotConnected,
+                        format!("{} hung up; was it unplugged?", self.path.display()),
+                    ));
+                }
                 result => return result,
             }
             if self.stop.load(Ordering::Relaxed) {

@@ -1,24 +1,52 @@
 //! Serial lines without hardware: two pseudo-terminals with a relay between them, where a test can
 //! cut and disturb.
 
-use std::io::{ErrorKind, Read, Write};
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use serialport::{SerialPort, TTYPort};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
-/// One end as the far side of a pseudo-terminal.
+/// How long the relay waits for bytes before it looks at its stop flag.
+const POLL: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
+};
+
+/// One end of the line: a pseudo-terminal. No program under test inherits it, or the line could not
+/// hang up.
 struct End {
-    master: TTYPort,
+    master: File,
     /// Held open, so that the line does not hang up whenever a program closes its side.
-    slave: TTYPort,
+    _slave: File,
+    path: String,
 }
 
 fn end() -> End {
-    let (master, slave) = TTYPort::pair().expect("pseudo-terminals are available");
-    End { master, slave }
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+        .expect("pseudo-terminals are available");
+    grantpt(&master).expect("granted");
+    unlockpt(&master).expect("unlocked");
+    let path = ptsname(&master, Vec::new()).expect("a pseudo-terminal has a name");
+    let path = path.into_string().expect("a plain path");
+    let slave = File::options()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .expect("opened");
+    let mut settings = tcgetattr(&slave).expect("a terminal has settings");
+    settings.make_raw();
+    tcsetattr(&slave, OptionalActions::Now, &settings).expect("set");
+    End {
+        master: master.into(),
+        _slave: slave,
+        path,
+    }
 }
 
 /// What carries the bytes.
@@ -64,23 +92,24 @@ impl SerialLine {
     /// If the line is plugged already, or the system has no pseudo-terminals.
     pub fn plug(&mut self, mut disturb: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) {
         assert!(self.relay.is_none(), "the line is plugged already");
-        let (mut from, mut to) = (end(), end());
-        for (link, end) in [(self.device(), &from), (self.host(), &to)] {
-            let path = end.slave.name().expect("a pseudo-terminal has a name");
-            std::os::unix::fs::symlink(path, link).expect("linked");
+        let mut ends = [end(), end()];
+        for (link, end) in [self.device(), self.host()].iter().zip(&ends) {
+            std::os::unix::fs::symlink(&end.path, link).expect("linked");
         }
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
+            // Both ends whole: a closure captures no more than it names, and the far sides are to
+            // stay open.
+            let [from, to] = &mut ends;
             let mut bytes = [0; 512];
             while !stopped.load(Ordering::Relaxed) {
-                match from.master.read(&mut bytes) {
-                    Ok(count) => to
-                        .master
+                let ready = poll(&mut [PollFd::new(&from.master, PollFlags::IN)], Some(&POLL));
+                if ready.expect("polled") > 0 {
+                    let count = from.master.read(&mut bytes).expect("the line is whole");
+                    to.master
                         .write_all(&disturb(&bytes[..count]))
-                        .expect("relayed"),
-                    Err(error) if error.kind() == ErrorKind::TimedOut => {}
-                    Err(error) => panic!("the line broke: {error}"),
+                        .expect("relayed");
                 }
             }
         });

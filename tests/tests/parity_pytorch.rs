@@ -6,9 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use device::engine::Engine;
 use device::engine::ort::OrtEngine;
+use device::engine::proof::prove;
 use device::engine::tract::TractEngine;
+use device::engine::{Engine, GivenMasks};
 use device::onnx::{Liveness, Model};
 
 /// Largest difference of a logit between two engines, or from PyTorch.
@@ -30,12 +31,16 @@ fn folder() -> PathBuf {
 
 fn references() -> Vec<Reference> {
     let found = ["convolutional", "perceptron", "residual"].map(|network| {
-        let text = std::fs::read_to_string(folder().join(format!("{network}.json"))).expect("fixture");
+        let text =
+            std::fs::read_to_string(folder().join(format!("{network}.json"))).expect("fixture");
         let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         let integer = |key: &str| json[key].as_u64().expect("a number");
         let floats = |key: &str| -> Vec<f32> {
             let values = json[key].as_array().expect("a list");
-            values.iter().map(|v| v.as_f64().expect("a number") as f32).collect()
+            values
+                .iter()
+                .map(|v| v.as_f64().expect("a number") as f32)
+                .collect()
         };
         Reference {
             network: network.into(),
@@ -76,7 +81,10 @@ fn engines(model: &Model, seed: u64) -> Vec<Box<dyn Engine<Error = device::engin
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
 }
 
 #[test]
@@ -86,14 +94,27 @@ fn every_pass_is_what_pytorch_computes_with_the_same_masks() {
             assert_eq!(reference.input.len(), model.input_shape().len(), "{name}");
             for mut engine in engines(&model, reference.seed) {
                 let mut logits = vec![0.0; reference.logits.len()];
-                engine.begin(reference.frame, &reference.input).expect("stem");
-                engine.sample(0..reference.passes, &mut logits).expect("head");
+                engine
+                    .begin(reference.frame, &reference.input)
+                    .expect("stem");
+                engine
+                    .sample(0..reference.passes, &mut logits)
+                    .expect("head");
                 let difference = largest_difference(&logits, &reference.logits);
-                assert!(difference < TOLERANCE, "{name} on {}: {difference}", engine.name());
+                assert!(
+                    difference < TOLERANCE,
+                    "{name} on {}: {difference}",
+                    engine.name()
+                );
                 // The passes are not the network without dropout in disguise.
                 let classes = engine.classes();
-                let plain = |row: &[f32]| largest_difference(row, &reference.without_dropout) > TOLERANCE;
-                assert!(logits.chunks(classes).all(plain), "{name} on {}", engine.name());
+                let plain =
+                    |row: &[f32]| largest_difference(row, &reference.without_dropout) > TOLERANCE;
+                assert!(
+                    logits.chunks(classes).all(plain),
+                    "{name} on {}",
+                    engine.name()
+                );
             }
         }
     }
@@ -128,9 +149,9 @@ fn engines_agree_pass_by_pass_and_repeat_themselves() {
 fn passes_do_not_depend_on_the_block_they_run_in() {
     for reference in references() {
         for (name, model) in exports(&reference.network) {
-            for whole in [false, true] {
+            for tract in [false, true] {
                 let sample = |block: usize| {
-                    let mut engine: Box<dyn Engine<Error = _>> = if whole {
+                    let mut engine: Box<dyn Engine<Error = _>> = if tract {
                         Box::new(TractEngine::new(&model, block, 5).expect("tract"))
                     } else {
                         Box::new(OrtEngine::new(&model, block, 5).expect("ort"))
@@ -145,6 +166,27 @@ fn passes_do_not_depend_on_the_block_they_run_in() {
                     let difference = largest_difference(&alone, &sample(block));
                     assert!(difference < 1e-5, "{name}, blocks of {block}: {difference}");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_export_is_proven_live_on_every_engine() {
+    for network in ["convolutional", "perceptron", "residual"] {
+        for (name, model) in exports(network) {
+            let tract = TractEngine::new(&model, 64, 1).expect("tract");
+            let ort = OrtEngine::new(&model, 64, 1).expect("ort");
+            let engines: [Box<dyn GivenMasks>; 2] = [Box::new(tract), Box::new(ort)];
+            for mut engine in engines {
+                let proof = prove(&model, engine.as_mut(), 11);
+                let proof = proof.unwrap_or_else(|e| panic!("{name} on {}: {e}", engine.name()));
+                let names: Vec<&String> = proof.sites.iter().map(|site| &site.name).collect();
+                assert!(
+                    names
+                        .iter()
+                        .eq(&model.sites().iter().map(|s| &s.name).collect::<Vec<_>>())
+                );
             }
         }
     }

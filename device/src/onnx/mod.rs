@@ -22,8 +22,8 @@
 //! outside the file are read from the model's own folder only.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::Read as _;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -306,13 +306,19 @@ impl Model {
 
 /// The whole file, if it is one that can be a model.
 fn read(path: &Path) -> Result<Vec<u8>, OnnxError> {
-    let file = File::open(path)?;
-    let size = file.metadata()?.len();
+    // Looked at before it is opened: opening a pipe would wait for somebody to write to it.
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(OnnxError::Read(io::Error::other(
+            "it is not a regular file",
+        )));
+    }
+    let size = metadata.len();
     if size > MAX_FILE {
         return Err(OnnxError::TooLarge(size));
     }
     let mut bytes = Vec::with_capacity(size as usize);
-    file.take(MAX_FILE).read_to_end(&mut bytes)?;
+    File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -86,7 +86,6 @@ impl TractEngine {
                 Tensor::zero::<f32>(&self.sampler.mask_shape(site, passes)).map_err(run)?;
             let mut values = mask.try_as_plain_ram_mut().map_err(run)?;
             fill(&self.sampler, site, values.as_slice_mut().map_err(run)?);
-            drop(values);
             inputs.push(mask.into_tvalue());
         }
         let outputs = self.plans[&passes].run(inputs).map_err(run)?;

@@ -9,6 +9,7 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::Factoid;
 
+use super::network::Network;
 use super::proto::{Dim, value_info};
 use super::validate::MAX_ELEMENTS;
 use super::{OnnxError, one_line, validate};
@@ -118,6 +119,30 @@ impl Question<'_> {
         }
         Ok(facts)
     }
+}
+
+/// Facts about the network for one image, with dropout left out.
+pub(super) fn one_image(network: &Network, dims: &[usize]) -> Result<Facts, OnnxError> {
+    let without_dropout = |node: &NodeProto| {
+        let mut node = node.clone();
+        if node.op_type == "Dropout" {
+            node.op_type = "Identity".into();
+            node.attribute.clear();
+        }
+        node
+    };
+    Question {
+        opset: network.opset,
+        nodes: &network
+            .nodes
+            .iter()
+            .map(without_dropout)
+            .collect::<Vec<_>>(),
+        initializers: &network.initializers,
+        inputs: vec![(&network.input.name, DataType::Float, dims.to_vec())],
+        outputs: &network.outputs,
+    }
+    .answer()
 }
 
 /// Works out what one node's inputs tell about its outputs.

@@ -56,7 +56,7 @@ struct SiteEntry {
     shape: Vec<usize>,
 }
 
-fn refuse(key: &str, reason: impl ToString) -> OnnxError {
+fn refuse(key: &str, reason: &impl ToString) -> OnnxError {
     OnnxError::Metadata {
         key: key.into(),
         reason: one_line(&reason.to_string()),
@@ -76,7 +76,7 @@ impl Metadata {
         ) -> Result<Option<T>, OnnxError> {
             let entry = entries.iter().find(|e| e.key == key);
             let value = entry.map(|e| serde_json::from_str(&e.value));
-            value.transpose().map_err(|e| refuse(key, e))
+            value.transpose().map_err(|e| refuse(key, &e))
         }
         let default = Self::default();
         let metadata = Self {
@@ -87,7 +87,7 @@ impl Metadata {
             training: parse(entries, TRAINING)?,
         };
         if let Some(thresholds) = &metadata.thresholds {
-            thresholds.validate().map_err(|e| refuse(THRESHOLDS, e))?;
+            thresholds.validate().map_err(|e| refuse(THRESHOLDS, &e))?;
         }
         Ok(metadata)
     }
@@ -99,7 +99,7 @@ impl Metadata {
     /// [`OnnxError::Metadata`] when a number is not one that JSON can hold.
     pub fn write(&self, model: &mut ModelProto, sites: &[DropoutSite]) -> Result<(), OnnxError> {
         fn json<T: Serialize>(key: &str, value: &T) -> Result<StringStringEntryProto, OnnxError> {
-            let value = serde_json::to_string(value).map_err(|e| refuse(key, e))?;
+            let value = serde_json::to_string(value).map_err(|e| refuse(key, &e))?;
             Ok(StringStringEntryProto {
                 key: key.into(),
                 value,
@@ -153,21 +153,21 @@ impl Metadata {
             let count = self.labels.len();
             return Err(refuse(
                 LABELS,
-                format!("{count} labels for {classes} classes"),
+                &format!("{count} labels for {classes} classes"),
             ));
         }
         let count = self.normalisation.len();
         if count != 1 && count != channels {
             return Err(refuse(
                 NORMALISATION,
-                format!("{count} entries for {channels} channels"),
+                &format!("{count} entries for {channels} channels"),
             ));
         }
         match self.normalisation.iter().find(|n| !n.is_valid()) {
             None => Ok(()),
             Some(n) => Err(refuse(
                 NORMALISATION,
-                format!(
+                &format!(
                     "the standard deviation {} cannot be divided by",
                     n.standard_deviation
                 ),

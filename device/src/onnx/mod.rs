@@ -21,7 +21,6 @@
 //! Files are not trusted: they are checked before anything is computed from them, and weights
 //! outside the file are read from the model's own folder only.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::ops::RangeInclusive;
@@ -29,11 +28,12 @@ use std::path::Path;
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use prost::Message as _;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{ModelProto, NodeProto};
 
 mod analysis;
 mod dropout;
+mod ends;
 mod error;
 mod external;
 mod liveness;
@@ -51,7 +51,7 @@ pub use metadata::Metadata;
 pub use split::LOGITS;
 
 use crate::engine::InputShape;
-use analysis::{Facts, Question};
+use analysis::Question;
 use network::Network;
 use split::Cut;
 
@@ -146,10 +146,10 @@ impl Model {
         if network.sites.is_empty() {
             return Err(deterministic(&network.idle));
         }
-        let dims = image_dims(&network)?;
-        let input = input_shape(&network.input.name, &dims)?;
-        let facts = analyse(&network, &dims)?;
-        let output = scores(&network, &facts)?;
+        let dims = ends::image_dims(&network)?;
+        let input = ends::input_shape(&network.input.name, &dims)?;
+        let facts = analysis::one_image(&network, &dims)?;
+        let output = ends::scores(&network, &facts)?;
         network.keep_batch(&facts);
         network.prune(&output);
         if network.sites.is_empty() {
@@ -320,153 +320,6 @@ fn read(path: &Path) -> Result<Vec<u8>, OnnxError> {
     let mut bytes = Vec::with_capacity(size as usize);
     File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Sizes of one image with a batch axis of one in front.
-fn image_dims(network: &Network) -> Result<Vec<usize>, OnnxError> {
-    let name = &network.input.name;
-    let dims = &network.input.dims;
-    let ([batch, rest @ ..], 2 | 4) = (dims.as_slice(), dims.len()) else {
-        let sizes: Vec<String> = dims
-            .iter()
-            .map(|size| size.map_or("?".into(), |n| n.to_string()))
-            .collect();
-        return Err(OnnxError::Input(format!(
-            "input {name} has the shape [{}]: an image classifier reads [batch, channels, height, width] or [batch, values]",
-            sizes.join(", ")
-        )));
-    };
-    if let Some(batch) = batch.filter(|&n| n != 1) {
-        return Err(OnnxError::Input(format!(
-            "input {name} has a fixed batch of {batch}: export the model with a batch of 1 or a dynamic one"
-        )));
-    }
-    let mut dims = vec![1];
-    for size in rest {
-        match size.map(usize::try_from) {
-            Some(Ok(n)) if (1..=validate::MAX_ELEMENTS).contains(&n) => dims.push(n),
-            Some(_) => {
-                return Err(OnnxError::Input(format!(
-                    "input {name} has a size that cannot be: {:?}",
-                    network.input.dims
-                )));
-            }
-            None => {
-                return Err(OnnxError::Input(format!(
-                    "input {name} has a dynamic size beside the batch: export the model with fixed channels, height and width"
-                )));
-            }
-        }
-    }
-    Ok(dims)
-}
-
-fn input_shape(name: &str, dims: &[usize]) -> Result<InputShape, OnnxError> {
-    let values = dims.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-    let Some(values) = values.filter(|&n| n <= validate::MAX_ELEMENTS) else {
-        return Err(OnnxError::Input(format!(
-            "input {name} has the impossible shape {dims:?}"
-        )));
-    };
-    if let [_, channels, height, width] = *dims {
-        return Ok(InputShape {
-            channels,
-            height,
-            width,
-        });
-    }
-    let side = values.isqrt();
-    let (height, width) = if side * side == values {
-        (side, side)
-    } else {
-        (1, values)
-    };
-    Ok(InputShape {
-        channels: 1,
-        height,
-        width,
-    })
-}
-
-/// Facts about the network for one image, with dropout left out.
-fn analyse(network: &Network, dims: &[usize]) -> Result<Facts, OnnxError> {
-    let without_dropout = |node: &NodeProto| {
-        let mut node = node.clone();
-        if node.op_type == "Dropout" {
-            node.op_type = "Identity".into();
-            node.attribute.clear();
-        }
-        node
-    };
-    Question {
-        opset: network.opset,
-        nodes: &network
-            .nodes
-            .iter()
-            .map(without_dropout)
-            .collect::<Vec<_>>(),
-        initializers: &network.initializers,
-        inputs: vec![(&network.input.name, DataType::Float, dims.to_vec())],
-        outputs: &network.outputs,
-    }
-    .answer()
-}
-
-/// The output that holds the class scores.
-fn scores(network: &Network, facts: &Facts) -> Result<String, OnnxError> {
-    let describe = |name: &String| match facts.get(name) {
-        Some(fact) => format!("{name} {:?}", fact.shape),
-        None => format!("{name} of unknown shape"),
-    };
-    let is_scores = |name: &&String| {
-        facts.get(*name).is_some_and(|fact| {
-            fact.data_type == DataType::Float
-                && matches!(fact.shape[..], [1, classes] if classes > 1)
-        })
-    };
-    let scores: Vec<&String> = network.outputs.iter().filter(is_scores).collect();
-    let chosen = match scores[..] {
-        [only] => only,
-        [] => {
-            let found: Vec<String> = network.outputs.iter().map(describe).collect();
-            let found = if found.is_empty() {
-                "none".into()
-            } else {
-                found.join(", ")
-            };
-            return Err(OnnxError::Output(format!(
-                "no output holds class scores, which have the shape [batch, classes] with 2 classes or more: found {found}"
-            )));
-        }
-        [..] => match scores.iter().find(|name| **name == LOGITS) {
-            Some(named) => named,
-            None => {
-                let names: Vec<&str> = scores.iter().map(|name| name.as_str()).collect();
-                return Err(OnnxError::Output(format!(
-                    "the outputs {} could all be the class scores: export only one, or name it {LOGITS}",
-                    names.join(", ")
-                )));
-            }
-        },
-    };
-    if random_tensors(network).contains(chosen) {
-        Ok(chosen.clone())
-    } else {
-        Err(OnnxError::Deterministic {
-            found: format!("its Dropout nodes do not lead to the output {chosen}"),
-        })
-    }
-}
-
-/// Tensors that depend on a live Dropout.
-fn random_tensors(network: &Network) -> HashSet<&String> {
-    let mut random = HashSet::new();
-    for node in &network.nodes {
-        if node.op_type == "Dropout" || node.input.iter().any(|i| random.contains(i)) {
-            random.extend(&node.output);
-        }
-    }
-    random
 }
 
 /// What an error of another library says, on one line.

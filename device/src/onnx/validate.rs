@@ -41,8 +41,8 @@ fn is_standard_domain(domain: &str) -> bool {
 
 /// Number of elements the tensor declares.
 pub(super) fn elements(tensor: &TensorProto) -> Result<usize, String> {
-    let dims = tensor.dims.iter().map(|&d| usize::try_from(d).ok());
-    dims.fold(Some(1_usize), |count, d| count?.checked_mul(d?))
+    let mut dims = tensor.dims.iter().map(|&d| usize::try_from(d).ok());
+    dims.try_fold(1_usize, |count, d| count.checked_mul(d?))
         .filter(|&count| count <= MAX_ELEMENTS)
         .ok_or_else(|| format!("its shape {:?} is impossible", tensor.dims))
 }

@@ -99,6 +99,8 @@ fn a_proof_fails_for_a_site_that_changes_nothing() {
     assert!(error.contains("Dropout_a never changes"), "{error}");
 }
 
+type Add<'a> = &'a dyn Fn(Build, &str) -> Build;
+
 #[test]
 fn dropout_that_does_nothing_is_no_site() {
     let absent = |build: Build, output: &str| build.node("Dropout", &["x"], &[output], &[]);
@@ -114,7 +116,6 @@ fn dropout_that_does_nothing_is_no_site() {
             .node("MatMul", &["d", "w"], &["y"], &[])
             .output("y")
     };
-    type Add<'a> = &'a dyn Fn(Build, &str) -> Build;
     let kinds: [(Add, Idle, &str); 3] = [
         (&absent, Idle::NoTrainingMode, "not given"),
         (&off, Idle::TrainingModeFalse, "training_mode is false"),

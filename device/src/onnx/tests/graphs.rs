@@ -34,7 +34,7 @@ fn convolutional(opset: i64, batch: i64, flatten: &dyn Fn(Build) -> Build) -> Bu
 fn reference(model: &Model, image: &[f32], pass: u32) -> Vec<f32> {
     let (kernel, bias, weights) = (pattern(18), pattern(2), pattern(54));
     let (first, second) = (scaled_mask(model, 0, pass), scaled_mask(model, 1, pass));
-    let mut logits = vec![0.0; 3];
+    let mut logits = [0.0; 3];
     for element in 0..18 {
         let (channel, row, column) = (element / 9, element / 3 % 3, element % 3);
         let mut sum = bias[channel];

@@ -35,7 +35,7 @@ pub struct Settings {
 }
 
 /// Working memory of [`Inference`], given by the caller: `Vec<f32>` on Linux, static arrays on a
-/// microcontroller. [`Buffers::lengths`] tells how long each must be.
+/// microcontroller. [`BufferLengths`] tells how long each must be.
 #[derive(Debug)]
 pub struct Buffers<B> {
     /// One grey picture of the model's input size, luma 0 to 1.
@@ -339,7 +339,7 @@ mod tests {
     fn blocks_cover_every_pass_once() {
         let all = |passes, block| blocks(passes, block).collect::<Vec<_>>();
         assert_eq!(all(100, 32), [0..32, 32..64, 64..96, 96..100]);
-        assert_eq!(all(1, 32), [0..1]);
+        assert_eq!(all(1, 32), vec![Range { start: 0, end: 1 }]);
         assert_eq!(all(64, 32), [0..32, 32..64]);
     }
 

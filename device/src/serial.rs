@@ -213,7 +213,9 @@ mod tests {
         let mut line = SerialLine::open(Path::new(&path), 115_200, stop).expect("opened");
         assert!(matches!(open(&path), Err(SerialError::Busy { .. })));
         // Nobody reads: the line fills up, and the stop flag ends the wait.
-        let error = line.write_all(&[b'x'; 1 << 20]).expect_err("a full line");
+        let error = line
+            .write_all(&vec![b'x'; 1 << 20])
+            .expect_err("a full line");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
         drop(master);
     }

@@ -46,7 +46,7 @@ fn signal(child: &Child, signal: Signal) {
 
 /// Waits for the end of a program that ought to end by itself.
 fn end(mut child: Child) -> (Option<i32>, String, String) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while child.try_wait().expect("waited").is_none() {
         if Instant::now() > deadline {
             child.kill().expect("killed");

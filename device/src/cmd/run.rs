@@ -86,6 +86,21 @@ struct ThresholdArgs {
     /// Flag frames of an expected entropy above this, in nats (cause: ambiguous).
     #[arg(long, value_name = "NATS")]
     max_expected_entropy: Option<f32>,
+    /// Flag pictures with more than this share of saturated pixels (cause: glare).
+    #[arg(long, value_name = "SHARE")]
+    max_saturated: Option<f32>,
+    /// Flag pictures brighter than this on average, 0 to 1 (cause: overexposed).
+    #[arg(long, value_name = "LUMA")]
+    max_mean: Option<f32>,
+    /// Flag pictures darker than this on average, 0 to 1 (cause: underexposed).
+    #[arg(long, value_name = "LUMA")]
+    min_mean: Option<f32>,
+    /// Flag pictures whose luma has a smaller standard deviation (cause: low-contrast).
+    #[arg(long, value_name = "LUMA")]
+    min_contrast: Option<f32>,
+    /// Flag pictures less sharp than this (cause: obscured).
+    #[arg(long, value_name = "RATIO")]
+    min_sharpness: Option<f32>,
 }
 
 impl ThresholdArgs {
@@ -103,6 +118,11 @@ impl ThresholdArgs {
                 self.max_expected_entropy,
                 &mut thresholds.max_expected_entropy,
             ),
+            (self.max_saturated, &mut thresholds.max_saturated),
+            (self.max_mean, &mut thresholds.max_mean),
+            (self.min_mean, &mut thresholds.min_mean),
+            (self.min_contrast, &mut thresholds.min_contrast),
+            (self.min_sharpness, &mut thresholds.min_sharpness),
         ] {
             if let Some(given) = given {
                 *threshold = given;
@@ -302,7 +322,7 @@ impl Link {
 fn line_failed(error: SendError<io::Error>) -> anyhow::Error {
     match error {
         SendError::Io(error) => anyhow::Error::from(error).context("the line to the host failed"),
-        other => anyhow::anyhow!("cannot send: {other}"),
+        SendError::Encode(error) => anyhow::anyhow!("cannot send: {error}"),
     }
 }
 

@@ -29,6 +29,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 Both forms of the wire, binary and text, are understood. A port that is unplugged is waited for.
 Exit codes: 0 done, 1 failed, 2 wrong usage.")]
+#[allow(clippy::struct_excessive_bools)] // Flags of a command line are independent of each other.
 pub struct Args {
     /// Serial port, recorded capture, or `-` for standard input.
     #[arg(value_name = "PATH")]

@@ -85,7 +85,7 @@ impl<'a> Record<'a> {
 fn label(hello: Option<&Hello>, class: u16) -> Option<&str> {
     hello
         .and_then(|hello| hello.labels.get(usize::from(class)))
-        .map(|label| label.as_str())
+        .map(AsRef::as_ref)
 }
 
 /// Rows for a person's eyes, printed through `anstream`, which drops the colours where they are not

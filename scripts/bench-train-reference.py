@@ -8,7 +8,6 @@ Prints one JSON object: seconds of each epoch, without start-up and data reading
 import argparse
 import json
 import pathlib
-import resource
 import time
 
 import numpy
@@ -68,7 +67,6 @@ def main():
     print(json.dumps({
         "seconds_per_epoch": seconds,
         "loss": loss.item(),
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "torch": torch.__version__,
     }))
 

@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// Path of the program `name`, built from this workspace.
 ///
@@ -40,6 +41,61 @@ pub fn run<S: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = S>) -> Ou
     command(name, args)
         .output()
         .expect("a program that exists can be started")
+}
+
+/// A program that goes on while the test does, and ends with it at the latest.
+#[derive(Debug)]
+pub struct Running(Option<Child>);
+
+impl Running {
+    /// Starts `command`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start(command: &mut Command) -> Self {
+        Self(Some(
+            command
+                .spawn()
+                .expect("a program that exists can be started"),
+        ))
+    }
+
+    /// The process.
+    ///
+    /// # Panics
+    /// Never: only [`Running::end`] takes it.
+    pub fn child(&mut self) -> &mut Child {
+        self.0.as_mut().expect("only the end takes the process")
+    }
+
+    /// Waits for the end of a program that ought to end by itself; gives its exit code, standard
+    /// output and standard error.
+    ///
+    /// # Panics
+    /// If it does not end within a minute.
+    #[must_use]
+    pub fn end(mut self) -> (Option<i32>, String, String) {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while self.child().try_wait().expect("waited").is_none() {
+            assert!(Instant::now() < deadline, "the program did not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let child = self.0.take().expect("only the end takes the process");
+        let output = child.wait_with_output().expect("waited");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), stdout(&output), stderr)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 /// Standard output as text.

@@ -2,18 +2,18 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::line::SerialLine;
 use tests::model;
-use tests::programs::{command, fail, stdout, succeed};
+use tests::programs::{Running, command, fail, succeed};
 
 const PASSES: &str = "8";
 
-fn device(line: &Path, extra: &[&str]) -> Child {
+fn device(line: &Path, extra: &[&str]) -> Running {
     let model = model::trained();
     let mut args = vec![
         "run",
@@ -24,42 +24,21 @@ fn device(line: &Path, extra: &[&str]) -> Child {
     ];
     args.extend(["--serial", line.to_str().expect("a plain path")]);
     args.extend(extra);
-    command("device", args)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("started")
+    Running::start(command("device", args).stderr(Stdio::piped()))
 }
 
-fn monitor(line: &Path, extra: &[&str]) -> Child {
+fn monitor(line: &Path, extra: &[&str]) -> Running {
     let mut args = vec!["monitor", line.to_str().expect("a plain path")];
     args.extend(extra);
-    command("host", args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("started")
-}
-
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).expect("the process is alive");
-}
-
-/// Waits for the end of a program that ought to end by itself.
-fn end(mut child: Child) -> (Option<i32>, String, String) {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while child.try_wait().expect("waited").is_none() {
-        if Instant::now() > deadline {
-            child.kill().expect("killed");
-            panic!("the program did not end");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let output = child.wait_with_output().expect("waited");
-    (
-        output.status.code(),
-        stdout(&output),
-        String::from_utf8_lossy(&output.stderr).into_owned(),
+    Running::start(
+        command("host", args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
     )
+}
+
+fn signal(program: &mut Running, signal: Signal) {
+    kill_process(Pid::from_child(program.child()), signal).expect("the process is alive");
 }
 
 fn records(text: &str) -> Vec<Value> {
@@ -75,8 +54,8 @@ fn both_forms(wire: &str) {
         &line.device(),
         &["--source", "mnist:test", "--limit", "40", "--wire", wire],
     );
-    assert_eq!(end(device).0, Some(0));
-    let (code, out, err) = end(monitor);
+    assert_eq!(device.end().0, Some(0));
+    let (code, out, err) = monitor.end();
     assert_eq!(code, Some(0), "{err}");
     let records = records(&out);
     assert_eq!(records.len(), 40, "{err}");
@@ -128,10 +107,8 @@ fn a_noisy_line_loses_reports_but_never_alters_one() {
     ];
     let folder = tempfile::tempdir().expect("temporary folder");
     let clean = folder.path().join("clean.capture");
-    end(device(
-        Path::new(&format!("file:{}", clean.display())),
-        &args,
-    ));
+    let recorded = device(Path::new(&format!("file:{}", clean.display())), &args).end();
+    assert_eq!(recorded.0, Some(0), "{}", recorded.2);
     let truth = records(&succeed(
         "host",
         ["monitor", clean.to_str().expect("a plain path")],
@@ -154,8 +131,8 @@ fn a_noisy_line_loses_reports_but_never_alters_one() {
             .collect()
     });
     let monitor = monitor(&line.host(), &["--until-last"]);
-    assert_eq!(end(device(&line.device(), &args)).0, Some(0));
-    let (code, out, err) = end(monitor);
+    assert_eq!(device(&line.device(), &args).end().0, Some(0));
+    let (code, out, err) = monitor.end();
     assert_eq!(code, Some(0), "{err}");
     let received = records(&out);
     assert!(
@@ -193,25 +170,22 @@ fn a_noisy_line_loses_reports_but_never_alters_one() {
 fn the_monitor_survives_unplugging() {
     let mut line = SerialLine::clean();
     let mut monitor = monitor(&line.host(), &["--until-last"]);
-    let mut out = BufReader::new(monitor.stdout.take().expect("piped"));
+    let mut out = BufReader::new(monitor.child().stdout.take().expect("piped"));
     let run = ["--source", "mnist:test", "--limit", "5"];
-    // The first run's goodbye is lost with the plug: the device is killed before it.
-    let mut first = device(&line.device(), &["--source", "mnist:test", "--fps", "5"]);
+    let first = device(&line.device(), &["--source", "mnist:test", "--fps", "5"]);
     let mut row = String::new();
     out.read_line(&mut row).expect("a report before unplugging");
     line.unplug();
-    assert_ne!(
-        end_or_kill(&mut first),
-        Some(0),
-        "a device whose line is gone says so"
-    );
+    let (code, _, err) = first.end();
+    assert_eq!(code, Some(1), "a device whose line is gone says so");
+    assert!(err.contains("hung up"), "{err}");
     std::thread::sleep(Duration::from_millis(300));
     line.plug(<[u8]>::to_vec);
-    assert_eq!(end(device(&line.device(), &run)).0, Some(0));
+    assert_eq!(device(&line.device(), &run).end().0, Some(0));
     let mut rest = String::new();
     out.read_to_string(&mut rest)
         .expect("the monitor ends with the second run's goodbye");
-    let (code, _, err) = end(monitor);
+    let (code, _, err) = monitor.end();
     assert_eq!(code, Some(0), "{err}");
     assert!(
         err.contains("waiting for it to come back") && err.contains("is here"),
@@ -227,23 +201,12 @@ fn the_monitor_survives_unplugging() {
     );
 }
 
-fn end_or_kill(child: &mut Child) -> Option<i32> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < deadline {
-        if let Some(status) = child.try_wait().expect("waited") {
-            return status.code();
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("a device whose line is gone goes on");
-}
-
 #[test]
 fn signals_end_the_device_with_a_goodbye() {
     for number in [Signal::INT, Signal::TERM] {
         let folder = tempfile::tempdir().expect("temporary folder");
         let capture = folder.path().join("link.capture");
-        let child = device(
+        let mut child = device(
             &PathBuf::from(format!("file:{}", capture.display())),
             &["--source", "mnist:test", "--fps", "20"],
         );
@@ -252,8 +215,8 @@ fn signals_end_the_device_with_a_goodbye() {
             assert!(Instant::now() < deadline, "no reports");
             std::thread::sleep(Duration::from_millis(20));
         }
-        signal(&child, number);
-        let (code, _, err) = end(child);
+        signal(&mut child, number);
+        let (code, _, err) = child.end();
         assert_eq!(code, Some(0), "{err}");
         let summary = folder.path().join("summary.json");
         succeed(
@@ -305,7 +268,7 @@ fn the_same_frames_replayed_give_the_same_bytes() {
             &PathBuf::from(format!("file:{}", capture.display())),
             &["--source", "mnist:test", "--limit", "20"],
         );
-        assert_eq!(end(child).0, Some(0));
+        assert_eq!(child.end().0, Some(0));
         let mut records = records(&succeed(
             "host",
             ["monitor", capture.to_str().expect("plain")],

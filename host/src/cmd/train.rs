@@ -86,7 +86,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 2000)]
     calibration_images: usize,
     /// Share of those images that the default thresholds flag.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.03)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.025)]
     flag_rate: f64,
     /// Steps between two log lines.
     #[arg(long, value_name = "STEPS", default_value_t = 100)]

@@ -9,9 +9,9 @@ use shared::uncertainty::Measures;
 
 /// Limits such that about `rate` of the given frames cross at least one of them.
 ///
-/// Every limit lets through all but the `k` most extreme frames of its own score; `k` is the
-/// largest for which no more than `rate` of the frames are flagged by any. So the causes share the
-/// false flags evenly, where they do not coincide.
+/// The limits on predictive and expected entropy let through all but the `k` most extreme frames of
+/// their score, the others all but [`ENTROPY_SHARE`] times fewer; `k` is the largest for which no
+/// more than `rate` of the frames are flagged by any.
 pub(super) fn default_thresholds<const N: usize>(
     frames: &[(Measures<N>, FrameStatistics)],
     rate: f64,
@@ -35,6 +35,12 @@ pub(super) fn default_thresholds<const N: usize>(
     }
     sorted.limits(low)
 }
+
+/// How many times more false flags an entropy may cause than each other score. The entropies answer
+/// for everything that the model does not recognise; the limits on the picture need only catch what
+/// is plainly spoilt, and mutual information, a small difference of two entropies, is the noisiest
+/// measure at a given number of passes.
+const ENTROPY_SHARE: usize = 4;
 
 /// Every score's values, from the most extreme inwards.
 struct Sorted {
@@ -71,25 +77,22 @@ impl Sorted {
         }
     }
 
-    /// The limits beyond which at most `count` frames lie, each.
+    /// The limits beyond which at most `count` frames lie by either entropy, and fewer by the others.
     fn limits(&self, count: usize) -> Thresholds {
-        let [predictive, mutual, expected, saturated, bright] = self
-            .upper
-            .each_ref()
-            .map(|values| values.get(count).copied().unwrap_or(f32::MAX));
-        let [dim, contrast, sharpness] = self
-            .lower
-            .each_ref()
-            .map(|values| values.get(count).copied().unwrap_or(0.0));
+        let few = count / ENTROPY_SHARE;
+        let upper = |values: &[f32], count| values.get(count).copied().unwrap_or(f32::MAX);
+        let lower = |values: &[f32]| values.get(few).copied().unwrap_or(0.0);
+        let [predictive, mutual, expected, saturated, bright] = &self.upper;
+        let [dim, contrast, sharpness] = &self.lower;
         Thresholds {
-            max_predictive_entropy: predictive,
-            max_mutual_information: mutual,
-            max_expected_entropy: expected,
-            max_saturated: saturated,
-            max_mean: bright,
-            min_mean: dim,
-            min_contrast: contrast,
-            min_sharpness: sharpness,
+            max_predictive_entropy: upper(predictive, count),
+            max_mutual_information: upper(mutual, few),
+            max_expected_entropy: upper(expected, count),
+            max_saturated: upper(saturated, few),
+            max_mean: upper(bright, few),
+            min_mean: lower(dim),
+            min_contrast: lower(contrast),
+            min_sharpness: lower(sharpness),
         }
     }
 }

@@ -9,12 +9,12 @@ use core::ops::Range;
 
 #[cfg(feature = "onnx")]
 mod error;
-#[cfg(feature = "onnx")]
-mod masks;
 #[cfg(feature = "ort")]
 pub mod ort;
 #[cfg(feature = "onnx")]
 pub mod proof;
+#[cfg(feature = "onnx")]
+pub mod split;
 #[cfg(feature = "tract")]
 pub mod tract;
 

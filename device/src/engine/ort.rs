@@ -2,7 +2,6 @@
 
 use std::env;
 use std::fmt;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -12,14 +11,12 @@ use ort::value::{DynValue, TensorRef};
 use prost::Message as _;
 use tract_onnx::pb::ModelProto;
 
-use super::masks::Sampler;
-use super::{Engine, EngineError, GivenMasks, InputShape};
-use crate::onnx::{Model, one_line};
+use super::EngineError;
+use super::split::{HEAD, Runtime, STEM, SplitEngine, copy_logits, mask_shape};
+use crate::onnx::{DropoutSite, Model, one_line};
 use crate::source::cache_folder;
 
 const NAME: &str = "ort";
-const STEM: &str = "stem";
-const HEAD: &str = "head";
 /// Where `scripts/setup` puts the library, inside the cache folder.
 const CACHED_LIBRARY: &str = "onnxruntime-1.32.0/libonnxruntime.so";
 /// Names the library's path.
@@ -73,8 +70,11 @@ fn environment() -> Result<&'static Environment, EngineError> {
 }
 
 /// Runs a model with onnxruntime on the CPU, with its default session options.
-pub struct OrtEngine {
-    sampler: Sampler,
+pub type OrtEngine = SplitEngine<Ort>;
+
+/// The onnxruntime runtime.
+pub struct Ort {
+    sites: Vec<DropoutSite>,
     stem: Session,
     stem_shape: Vec<usize>,
     head: Session,
@@ -86,10 +86,10 @@ pub struct OrtEngine {
     masks: Vec<Vec<f32>>,
 }
 
-impl fmt::Debug for OrtEngine {
+impl fmt::Debug for Ort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OrtEngine")
-            .field("sampler", &self.sampler)
+        f.debug_struct("Ort")
+            .field("head_inputs", &self.head_inputs)
             .finish_non_exhaustive()
     }
 }
@@ -102,7 +102,7 @@ impl OrtEngine {
     /// When onnxruntime is absent or too old, when `block` is 0, or when onnxruntime refuses the
     /// model.
     pub fn new(model: &Model, block: usize, seed: u64) -> Result<Self, EngineError> {
-        Self::build(model, block, seed, None)
+        Self::with_runtime(model, block, seed, || Ort::prepare(model, None))
     }
 
     /// As [`OrtEngine::new`], on `threads` threads instead of one per core.
@@ -116,23 +116,19 @@ impl OrtEngine {
         seed: u64,
         threads: usize,
     ) -> Result<Self, EngineError> {
-        Self::build(model, block, seed, Some(threads))
+        Self::with_runtime(model, block, seed, || Ort::prepare(model, Some(threads)))
     }
+}
 
-    fn build(
-        model: &Model,
-        block: usize,
-        seed: u64,
-        threads: Option<usize>,
-    ) -> Result<Self, EngineError> {
-        let sampler = Sampler::new(model, block, seed)?;
+impl Ort {
+    fn prepare(model: &Model, threads: Option<usize>) -> Result<Self, EngineError> {
         let environment = environment()?;
         let stem = session(environment, model.stem(), STEM, threads)?;
         let head = session(environment, model.head(), HEAD, threads)?;
         let stem_shape = model.stem_input_dims();
         Ok(Self {
-            masks: vec![Vec::new(); sampler.site_count()],
-            sampler,
+            masks: vec![Vec::new(); model.sites().len()],
+            sites: model.sites().to_vec(),
             stem_shape,
             head_inputs: head.inputs().iter().map(|i| i.name().to_owned()).collect(),
             stem,
@@ -140,39 +136,43 @@ impl OrtEngine {
             crossing: Vec::new(),
         })
     }
+}
 
-    fn run_block(
+impl Runtime for Ort {
+    const NAME: &'static str = NAME;
+
+    fn run_stem(&mut self, input: &[f32]) -> Result<(), EngineError> {
+        let run = |e| EngineError::run(NAME, STEM, &e);
+        let image = TensorRef::from_array_view((self.stem_shape.clone(), input)).map_err(run)?;
+        let outputs = self.stem.run(ort::inputs![image]).map_err(run)?;
+        self.crossing = outputs.into_iter().map(|(_, value)| value).collect();
+        Ok(())
+    }
+
+    fn run_head(
         &mut self,
         passes: usize,
-        fill: &mut dyn FnMut(&Sampler, usize, &mut [f32]),
+        fill: &mut dyn FnMut(usize, &mut [f32]),
         logits: &mut [f32],
     ) -> Result<(), EngineError> {
         let run = |e| EngineError::run(NAME, HEAD, &e);
-        for (site, mask) in self.masks.iter_mut().enumerate() {
-            mask.resize(self.sampler.mask_shape(site, passes).iter().product(), 0.0);
-            fill(&self.sampler, site, mask);
+        for (index, (site, mask)) in self.sites.iter().zip(&mut self.masks).enumerate() {
+            mask.resize(passes * site.elements(), 0.0);
+            fill(index, mask);
         }
         let mut inputs: Vec<(&str, SessionInputValue<'_>)> = Vec::new();
         let mut names = self.head_inputs.iter().map(String::as_str);
         for (value, name) in self.crossing.iter().zip(names.by_ref()) {
             inputs.push((name, value.into()));
         }
-        for (name, (site, mask)) in names.zip(self.masks.iter().enumerate()) {
-            let shape = self.sampler.mask_shape(site, passes);
+        for (name, (site, mask)) in names.zip(self.sites.iter().zip(&self.masks)) {
+            let shape = mask_shape(site, passes);
             let mask = TensorRef::from_array_view((shape, mask.as_slice())).map_err(run)?;
             inputs.push((name, mask.into()));
         }
         let outputs = self.head.run(inputs).map_err(run)?;
         let (_, values) = outputs[0].try_extract_tensor::<f32>().map_err(run)?;
-        if values.len() != logits.len() {
-            return Err(EngineError::run(
-                NAME,
-                HEAD,
-                &"the logits have another shape",
-            ));
-        }
-        logits.copy_from_slice(values);
-        Ok(())
+        copy_logits(NAME, values, logits)
     }
 }
 
@@ -192,56 +192,4 @@ fn session(
     builder
         .commit_from_memory(&model.encode_to_vec())
         .map_err(explain)
-}
-
-impl Engine for OrtEngine {
-    type Error = EngineError;
-
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn input_shape(&self) -> InputShape {
-        self.sampler.input_shape()
-    }
-
-    fn classes(&self) -> usize {
-        self.sampler.classes()
-    }
-
-    fn begin(&mut self, frame: u32, input: &[f32]) -> Result<(), EngineError> {
-        self.sampler.begin(input)?;
-        let run = |e| EngineError::run(NAME, STEM, &e);
-        let image = TensorRef::from_array_view((self.stem_shape.clone(), input)).map_err(run)?;
-        let outputs = self.stem.run(ort::inputs![image]).map_err(run)?;
-        self.crossing = outputs.into_iter().map(|(_, value)| value).collect();
-        self.sampler.ready(frame);
-        Ok(())
-    }
-
-    fn sample(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), EngineError> {
-        let blocks = self.sampler.blocks(&passes, logits)?;
-        let mut rest = logits;
-        for block in blocks {
-            let (out, after) = rest.split_at_mut(block.len() * self.sampler.classes());
-            rest = after;
-            let mut draw = |sampler: &Sampler, site, mask: &mut [f32]| {
-                sampler.fill(site, block.clone(), mask);
-            };
-            self.run_block(block.len(), &mut draw, out)?;
-        }
-        Ok(())
-    }
-}
-
-impl GivenMasks for OrtEngine {
-    fn sample_given(
-        &mut self,
-        passes: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
-        logits: &mut [f32],
-    ) -> Result<(), EngineError> {
-        self.sampler.check(passes, logits)?;
-        self.run_block(passes, &mut |_, site, mask| fill(site, mask), logits)
-    }
 }

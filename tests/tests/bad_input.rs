@@ -63,7 +63,7 @@ fn broken_pictures_are_told_and_do_not_stop_a_folder() {
             "--source",
             text(&empty),
         ],
-        &["1 of 1 frames"],
+        &["0.png is empty"],
     );
     std::fs::write(folder.path().join("1.pgm"), b"P5 4 4 255\n0123456789abcdef").expect("written");
     std::fs::write(folder.path().join("2.jpg"), b"no jpeg").expect("written");
@@ -115,6 +115,7 @@ fn absent_and_foreign_sources_are_told() {
         )
     };
     run(text(folder.path()), &["holds no PNG"]);
+    run("absent.png", &["absent.png", "No such file"]);
     run(
         &format!("raw:28x28:{}/absent", folder.path().display()),
         &["absent"],

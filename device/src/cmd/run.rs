@@ -269,7 +269,7 @@ fn judge_all(
         match source.next_frame(&mut picture) {
             Ok(true) => {}
             Ok(false) => break,
-            Err(error) if error.is_recoverable() => {
+            Err(error) if source.survives(&error) => {
                 tracing::error!("frame {number}: {error}");
                 tally.count_failed();
                 continue;

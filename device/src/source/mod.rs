@@ -103,15 +103,6 @@ pub enum SourceError {
     },
 }
 
-impl SourceError {
-    /// Whether the source can go on with its next frame: one broken picture in a folder does not
-    /// end the run.
-    #[must_use]
-    pub fn is_recoverable(&self) -> bool {
-        matches!(self, Self::Picture(_))
-    }
-}
-
 /// A source's name, as given on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceUri {
@@ -178,7 +169,11 @@ impl FromStr for SourceUri {
 #[derive(Debug)]
 enum Kind {
     Idx(Labelled, usize),
-    Pictures(std::vec::IntoIter<PathBuf>),
+    Pictures {
+        paths: std::vec::IntoIter<PathBuf>,
+        /// One picture was named, not a folder of them.
+        single: bool,
+    },
     Raw(raw::RawFrames),
 }
 
@@ -204,7 +199,10 @@ impl Source {
                     .join(name);
                 Kind::Idx(Labelled::open(&folder, *train)?, 0)
             }
-            SourceUri::Path(path) => Kind::Pictures(list_pictures(path)?.into_iter()),
+            SourceUri::Path(path) => Kind::Pictures {
+                paths: list_pictures(path)?.into_iter(),
+                single: !path.is_dir(),
+            },
             SourceUri::Raw {
                 width,
                 height,
@@ -227,9 +225,17 @@ impl Source {
     pub fn remaining(&self) -> Option<usize> {
         match &self.kind {
             Kind::Idx(set, next) => Some(set.images.count() - next),
-            Kind::Pictures(paths) => Some(paths.len()),
+            Kind::Pictures { paths, .. } => Some(paths.len()),
             Kind::Raw(_) => None,
         }
+    }
+
+    /// Whether the source can go on with its next frame after `error`: one broken picture in a
+    /// folder does not end the run.
+    #[must_use]
+    pub fn survives(&self, error: &SourceError) -> bool {
+        matches!(error, SourceError::Picture(_))
+            && matches!(self.kind, Kind::Pictures { single: false, .. })
     }
 
     /// Time since the source was opened: the clock of [`Frame::captured`].
@@ -241,7 +247,7 @@ impl Source {
     /// Reads the next frame into `frame`; `false` at the end.
     ///
     /// # Errors
-    /// See [`SourceError::is_recoverable`] for whether to go on.
+    /// See [`Source::survives`] for whether to go on.
     pub fn next_frame(&mut self, frame: &mut Frame) -> Result<bool, SourceError> {
         match &mut self.kind {
             Kind::Idx(set, next) => {
@@ -253,7 +259,7 @@ impl Source {
                 frame.luma.clear();
                 frame.luma.extend_from_slice(image);
             }
-            Kind::Pictures(paths) => {
+            Kind::Pictures { paths, .. } => {
                 let Some(path) = paths.next() else {
                     return Ok(false);
                 };
@@ -276,7 +282,14 @@ fn list_pictures(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
         error,
     };
     if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
+        return match std::fs::metadata(path) {
+            Ok(_) => Ok(vec![path.to_owned()]),
+            Err(error) => Err(PictureError::Read {
+                path: path.to_owned(),
+                error,
+            }
+            .into()),
+        };
     }
     let mut pictures = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
@@ -342,7 +355,7 @@ mod tests {
         let mut frame = Frame::default();
         let error = source.next_frame(&mut frame).expect_err("a.png is empty");
         assert!(
-            error.is_recoverable() && error.to_string().contains("a.png"),
+            source.survives(&error) && error.to_string().contains("a.png"),
             "{error}"
         );
         assert!(source.next_frame(&mut frame).expect("b.pgm is fine"));

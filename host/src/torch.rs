@@ -1,5 +1,8 @@
 //! libtorch: which device, how many threads, and CUDA where it is installed.
 
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -103,6 +106,29 @@ fn try_cuda() -> Result<(), String> {
     } else {
         Err("libtorch finds no usable NVIDIA GPU (driver missing or too old, or no GPU)".into())
     }
+}
+
+/// Lets libtorch's threads sleep while they wait for each other, unless the environment says how.
+///
+/// By default they spin, and starve each other as soon as another program wants a core: steps then
+/// take several times as long. libgomp reads its settings when it is loaded, before `main`, so the
+/// program has to replace itself, once: call this first of all.
+pub fn let_waiting_threads_sleep() {
+    const SETTINGS: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
+    if SETTINGS.iter().any(|name| env::var_os(name).is_some()) {
+        return;
+    }
+    let Ok(program) = env::current_exe() else {
+        return;
+    };
+    let mut arguments = env::args_os();
+    let mut command = Command::new(program);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    // Returns only if it fails, and then all still works, slower on a busy machine.
+    let error = command.args(arguments).env(SETTINGS[0], "passive").exec();
+    tracing::debug!("the program could not be restarted: {error}");
 }
 
 /// Uses `threads` processor threads; `None` leaves libtorch's choice.

@@ -133,6 +133,7 @@ impl Args {
 /// # Errors
 /// A flag is out of range, or the data, the device or the output folder fails.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    torch::let_waiting_threads_sleep();
     if args.passes == 0 || args.passes > shared::mask::MaskSource::MAX_PASSES {
         bail!("--passes must be at least 1");
     }

@@ -114,6 +114,8 @@ fn try_cuda() -> Result<(), String> {
 /// take several times as long. libgomp reads its settings when it is loaded, before `main`, so the
 /// program has to replace itself, once: call this first of all.
 pub fn let_waiting_threads_sleep() {
+    /// A moment: on an idle machine most waits end within it, and waking a thread takes longer.
+    const SPINS: &str = "1000";
     const SETTINGS: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
     if SETTINGS.iter().any(|name| env::var_os(name).is_some()) {
         return;
@@ -127,7 +129,7 @@ pub fn let_waiting_threads_sleep() {
         command.arg0(name);
     }
     // Returns only if it fails, and then all still works, slower on a busy machine.
-    let error = command.args(arguments).env(SETTINGS[0], "passive").exec();
+    let error = command.args(arguments).env("GOMP_SPINCOUNT", SPINS).exec();
     tracing::debug!("the program could not be restarted: {error}");
 }
 

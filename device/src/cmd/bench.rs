@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if args.json {
         let row = json!({
-            "engine": engine, "threads": 1, "passes": passes, "frames": times.len(),
+            "engine": engine, "passes": passes, "frames": times.len(),
             "ms_per_frame": median, "ms_min": least, "ms_max": most, "peak_rss_mib": rss,
         });
         writeln!(out, "{row}")?;

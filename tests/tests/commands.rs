@@ -1,0 +1,202 @@
+//! Commands that tell something, as a person and as a program would use them.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tests::model;
+use tests::programs::{Running, command, run, succeed};
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+fn json(out: &str) -> Value {
+    serde_json::from_str(out).expect("one JSON value")
+}
+
+#[test]
+fn the_doctor_tells_what_is_there_and_how_to_get_the_rest() {
+    let findings = json(&succeed("host", ["doctor", "--json"]));
+    let find = |name: &str| {
+        let found = findings
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(|finding| finding["name"] == name);
+        found
+            .unwrap_or_else(|| panic!("nothing about {name}"))
+            .clone()
+    };
+    for name in ["libtorch", "onnxruntime", "mnist", "fashion-mnist"] {
+        assert_eq!(find(name)["state"], "present", "{name}: run scripts/setup");
+    }
+    for name in [
+        "CUDA",
+        "serial ports",
+        "aarch64-unknown-linux-gnu",
+        "thumbv7em-none-eabihf",
+        "Cortex-M emulator",
+    ] {
+        assert_ne!(find(name)["detail"], "", "{name}");
+    }
+
+    // An empty cache folder: the data sets are missing, which the exit code says, too.
+    let empty = tempfile::tempdir().expect("temporary folder");
+    let output = command("host", ["doctor"])
+        .env("MCDROPOUT_CACHE", empty.path())
+        .output()
+        .expect("started");
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        out.contains("MISSING mnist") && out.contains("scripts/setup"),
+        "{out}"
+    );
+    assert!(err.contains("missing: mnist, fashion-mnist"), "{err}");
+}
+
+#[test]
+fn a_model_tells_what_it_is() {
+    let model = model::trained();
+    let info = json(&succeed("device", ["info", "--json", text(&model)]));
+    assert_eq!(info["input"], serde_json::json!([1, 28, 28]));
+    assert_eq!(info["classes"], 10);
+    assert_eq!(info["sites"].as_array().map(Vec::len), Some(3));
+    assert!(
+        (0.1306..0.1308).contains(&info["normalisation"][0]["mean"].as_f64().expect("a number"))
+    );
+    assert!(info["thresholds"]["max_predictive_entropy"].as_f64() > Some(0.0));
+    let out = succeed("device", ["info", text(&model)]);
+    assert!(out.contains(info["crc32"].as_str().expect("text")), "{out}");
+}
+
+#[test]
+fn liveness_is_proven_on_every_engine() {
+    let model = model::trained();
+    for engine in ["tract", "ort"] {
+        let proof = json(&succeed(
+            "device",
+            ["check", "--json", "--engine", engine, text(&model)],
+        ));
+        let sites = proof["sites"].as_array().expect("a list");
+        assert_eq!((&proof["live"], sites.len()), (&true.into(), 3));
+        for site in sites {
+            assert!(site["distinct"].as_u64() > Some(1), "{engine}: {site}");
+            assert!(
+                (0.48..0.52).contains(&site["keep_rate"].as_f64().expect("a number")),
+                "{site}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_bench_counts_its_frames() {
+    let model = model::trained();
+    let row = json(&succeed(
+        "device",
+        [
+            "bench",
+            "--json",
+            "--frames",
+            "5",
+            "--passes",
+            "4",
+            "--model",
+            text(&model),
+        ],
+    ));
+    assert_eq!(
+        (&row["engine"], &row["frames"], &row["passes"]),
+        (&"tract".into(), &5.into(), &4.into())
+    );
+    assert!(row["ms_min"].as_f64() <= row["ms_per_frame"].as_f64());
+    assert!(row["peak_rss_mib"].as_f64() > Some(1.0));
+}
+
+#[test]
+fn wrong_usage_has_its_own_exit_code_and_help_has_examples() {
+    for (program, args) in [
+        ("device", &["run"][..]),
+        ("device", &["run", "--model", "m", "--passes", "0"]),
+        ("device", &["run", "--model", "m", "--crop", "1,2,3"]),
+        ("device", &["run", "--model", "m", "--engine", "magic"]),
+        ("host", &["monitor"]),
+        ("host", &["monitor", "x", "--json", "--table"]),
+        ("host", &["no-such-command"]),
+    ] {
+        assert_eq!(
+            run(program, args).status.code(),
+            Some(2),
+            "{program} {args:?}"
+        );
+    }
+    for (program, subcommand) in [
+        ("device", "run"),
+        ("host", "monitor"),
+        ("host", "train"),
+        ("host", "export"),
+    ] {
+        let help = succeed(program, [subcommand, "--help"]);
+        assert!(
+            help.contains("Examples:"),
+            "{program} {subcommand} --help has no examples"
+        );
+    }
+    assert!(succeed("host", ["completions", "bash"]).contains("monitor"));
+}
+
+/// What the demo uses, at the speed of a real line.
+#[test]
+fn the_virtual_serial_line_carries_text_at_its_speed() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (device, host) = (folder.path().join("device"), folder.path().join("host"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/virtual-serial");
+    let mut line = Command::new("python3");
+    line.args([script.as_path(), &device, &host])
+        .arg("460800")
+        .stdin(Stdio::null());
+    let _line = Running::start(&mut line);
+    // Its ends appear one after the other.
+    for _ in 0..200 {
+        if host.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let monitor = ["monitor", text(&host), "--until-last", "--table"];
+    let monitor = Running::start(
+        command("host", monitor)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
+    let model = model::trained();
+    let run = [
+        "run",
+        "--passes",
+        "4",
+        "--limit",
+        "12",
+        "--wire",
+        "text",
+        "--serial",
+        text(&device),
+        "--model",
+    ];
+    succeed("device", run.into_iter().chain([text(&model)]));
+    let (code, out, err) = monitor.end();
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        out.contains("verdict") && out.contains("frames      12"),
+        "{out}"
+    );
+    assert!(out.contains("0 messages lost, 0 corrupt"), "{out}");
+    assert!(
+        !out.contains('\u{1b}'),
+        "no colours where stdout is not a terminal"
+    );
+}

@@ -158,51 +158,33 @@ fn absent_busy_and_foreign_serial_ports_are_told() {
     );
 }
 
+/// A run so short that only its output can fail.
+fn two_reports<'a>(model: &'a str, serial: &'a str) -> [&'a str; 9] {
+    [
+        "run", "--model", model, "--passes", "1", "--limit", "2", "--serial", serial,
+    ]
+}
+
 #[test]
 fn unwritable_outputs_are_told() {
     let model = model::trained();
     let model = text(&model);
     fail(
         "device",
-        [
-            "run",
-            "--model",
-            model,
-            "--passes",
-            "1",
-            "--limit",
-            "1",
-            "--serial",
-            "file:/absent/capture",
-        ],
+        two_reports(model, "file:/absent/capture"),
         &["/absent/capture"],
     );
     // /dev/full is a disk with no room.
     fail(
         "device",
-        [
-            "run",
-            "--model",
-            model,
-            "--passes",
-            "1",
-            "--limit",
-            "1",
-            "--serial",
-            "file:/dev/full",
-        ],
+        two_reports(model, "file:/dev/full"),
         &["No space left"],
     );
 
     let folder = tempfile::tempdir().expect("temporary folder");
     let capture = folder.path().join("capture");
     let file = format!("file:{}", capture.display());
-    succeed(
-        "device",
-        [
-            "run", "--model", model, "--passes", "1", "--limit", "2", "--serial", &file,
-        ],
-    );
+    succeed("device", two_reports(model, &file));
     fail(
         "host",
         [

@@ -39,7 +39,7 @@ mod external;
 mod liveness;
 mod metadata;
 mod network;
-mod proto;
+pub mod proto;
 mod split;
 #[cfg(test)]
 mod tests;

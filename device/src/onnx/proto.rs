@@ -60,7 +60,9 @@ pub(super) fn boolean(tensor: &TensorProto) -> Option<bool> {
     (is_boolean && tensor.raw_data.len() == 1).then(|| tensor.raw_data[0] != 0)
 }
 
-pub(super) fn float_scalar(name: impl Into<String>, value: f32) -> TensorProto {
+/// A constant without dimensions.
+#[must_use]
+pub fn float_scalar(name: impl Into<String>, value: f32) -> TensorProto {
     TensorProto {
         name: name.into(),
         data_type: DataType::Float as i32,
@@ -100,12 +102,16 @@ pub(super) fn tensor_attribute(name: &str, tensor: TensorProto) -> AttributeProt
 
 /// One dimension of a declared shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Dim {
+pub enum Dim {
+    /// Of this size.
     Fixed(usize),
+    /// Of a size that the caller chooses.
     Named(&'static str),
 }
 
-pub(super) fn value_info(name: &str, data_type: DataType, dims: &[Dim]) -> ValueInfoProto {
+/// An input or output of a graph.
+#[must_use]
+pub fn value_info(name: &str, data_type: DataType, dims: &[Dim]) -> ValueInfoProto {
     let dim = dims
         .iter()
         .map(|dim| Dimension {

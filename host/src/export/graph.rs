@@ -1,12 +1,12 @@
 //! The LeNet's graph in ONNX's messages.
 
+use device::onnx::proto::{Dim, float_scalar, value_info};
 use shared::mask::KeepProbability;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+    ValueInfoProto,
 };
 
 use crate::data::SIDE;
@@ -137,13 +137,9 @@ impl Graph {
         }
         let name = SITE_NAMES[site];
         let ratio = format!("{name}.ratio");
-        self.initializers.push(TensorProto {
-            name: ratio.clone(),
-            data_type: DataType::Float as i32,
-            // Exact: both are multiples of 2⁻¹⁶ not above 1.
-            raw_data: ((1.0 - keep[site].value()) as f32).to_le_bytes().to_vec(),
-            ..TensorProto::default()
-        });
+        // Exact: both are multiples of 2⁻¹⁶ not above 1.
+        let dropped = (1.0 - keep[site].value()) as f32;
+        self.initializers.push(float_scalar(&ratio, dropped));
         let output = self.node("Dropout", name, &[input, &ratio, "training_mode"], &[]);
         let mask = format!("keep_mask.{name}");
         self.outputs
@@ -157,28 +153,9 @@ impl Graph {
 
 /// A graph input or output: `[batch, …shape]`.
 fn value(name: &str, element: DataType, shape: &[usize]) -> ValueInfoProto {
-    let batch = dimension::Value::DimParam("batch".into());
-    let sizes = shape
-        .iter()
-        .map(|&size| dimension::Value::DimValue(size as i64));
-    let dim = std::iter::once(batch)
-        .chain(sizes)
-        .map(|value| Dimension {
-            value: Some(value),
-            ..Dimension::default()
-        })
-        .collect();
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(type_proto::Tensor {
-                elem_type: element as i32,
-                shape: Some(TensorShapeProto { dim }),
-            })),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
-    }
+    let mut dims = vec![Dim::Named("batch")];
+    dims.extend(shape.iter().map(|&size| Dim::Fixed(size)));
+    value_info(name, element, &dims)
 }
 
 fn int(name: &str, value: i64) -> AttributeProto {

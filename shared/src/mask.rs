@@ -97,6 +97,50 @@ pub const fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     [c0, c1, c2, c3]
 }
 
+/// Blocks that [`philox_wide`] computes together: what vector instructions hold.
+const WIDE: usize = 8;
+
+/// [`philox4x32_10`] for counters that differ in their first word only: words 0 and 1, and words 2
+/// and 3, of each block, the earlier in the lower half.
+///
+/// Until the end words lie in the lower halves of 64 bits, because vector instructions multiply
+/// these; what is in the upper halves does not matter.
+#[inline(always)]
+fn philox_wide(first: [u32; WIDE], rest: [u32; 3], key: [u32; 2]) -> [[u64; WIDE]; 2] {
+    const MULTIPLIER_0: u64 = 0xD251_1F53;
+    const MULTIPLIER_1: u64 = 0xCD9E_8D57;
+    const WEYL_0: u32 = 0x9E37_79B9;
+    const WEYL_1: u32 = 0xBB67_AE85;
+    const LOW: u64 = u32::MAX as u64;
+
+    let mut c0 = [0; WIDE];
+    for i in 0..WIDE {
+        c0[i] = u64::from(first[i]);
+    }
+    let mut c1 = [u64::from(rest[0]); WIDE];
+    let mut c2 = [u64::from(rest[1]); WIDE];
+    let mut c3 = [u64::from(rest[2]); WIDE];
+    let [mut k0, mut k1] = key;
+    for _ in 0..10 {
+        for i in 0..WIDE {
+            let p0 = MULTIPLIER_0 * (c0[i] & LOW);
+            let p1 = MULTIPLIER_1 * (c2[i] & LOW);
+            c0[i] = (p1 >> 32) ^ c1[i] ^ u64::from(k0);
+            c1[i] = p1;
+            c2[i] = (p0 >> 32) ^ c3[i] ^ u64::from(k1);
+            c3[i] = p0;
+        }
+        k0 = k0.wrapping_add(WEYL_0);
+        k1 = k1.wrapping_add(WEYL_1);
+    }
+    let mut pairs = [[0; WIDE]; 2];
+    for i in 0..WIDE {
+        pairs[0][i] = (c0[i] & LOW) | (c1[i] << 32);
+        pairs[1][i] = (c2[i] & LOW) | (c3[i] << 32);
+    }
+    pairs
+}
+
 /// All masks of one seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MaskSource {
@@ -157,6 +201,97 @@ impl MaskSource {
         kept
     }
 
+    /// Keep bits of many elements in passes `32·pass_block ..+32`: bit `p % 32` of `out[e]`, for
+    /// the elements `e` in `4·b ..+4` of every `b` in `element_blocks`. The rest of `out` is left
+    /// as it is.
+    ///
+    /// As [`Self::block`] for each, and several times as fast: it is compiled for the vector
+    /// instructions of whoever calls it.
+    ///
+    /// # Panics
+    /// If `pass_block` is not below [`Self::MAX_PASSES`] / 32, or `out` ends before an element.
+    #[inline(always)]
+    pub fn words(
+        &self,
+        frame: u32,
+        site: u32,
+        pass_block: u32,
+        q: KeepProbability,
+        element_blocks: impl IntoIterator<Item = u32>,
+        out: &mut [u32],
+    ) {
+        assert!(
+            pass_block < Self::MAX_PASSES / PASSES_PER_BLOCK,
+            "pass block {pass_block} is out of range"
+        );
+        let (out, _) = out.as_chunks_mut::<ELEMENTS_PER_BLOCK>();
+        let mut element_blocks = element_blocks.into_iter();
+        self.each_block(
+            frame,
+            site,
+            pass_block,
+            q,
+            &mut element_blocks,
+            |block, words| {
+                out[block as usize] = words;
+            },
+        );
+    }
+
+    /// Calls `take` with each block's number and what [`Self::block`] gives for it.
+    #[inline(always)]
+    fn each_block(
+        self,
+        frame: u32,
+        site: u32,
+        pass_block: u32,
+        q: KeepProbability,
+        element_blocks: &mut impl Iterator<Item = u32>,
+        mut take: impl FnMut(u32, [u32; 4]),
+    ) {
+        loop {
+            let mut blocks = [0; WIDE];
+            let mut count = 0;
+            for (slot, block) in blocks.iter_mut().zip(&mut *element_blocks) {
+                *slot = block;
+                count += 1;
+            }
+            let mut kept = [[if q == KeepProbability::ONE {
+                u64::MAX
+            } else {
+                0
+            }; WIDE]; 2];
+            for bit in q.bits().trailing_zeros()..FRACTION_BITS {
+                let plane = FRACTION_BITS - 1 - bit;
+                let pairs =
+                    philox_wide(blocks, [pass_block | (plane << 24), site, frame], self.key);
+                // All ones where the bit is set: then `r | w`, else `r & w`.
+                let either = 0_u64.wrapping_sub(u64::from(q.bits() >> bit & 1));
+                for i in 0..WIDE {
+                    for pair in 0..2 {
+                        let (r, w) = (kept[pair][i], pairs[pair][i]);
+                        kept[pair][i] = (r & w) | ((r | w) & either);
+                    }
+                }
+            }
+            for i in 0..count {
+                let [low, high] = [kept[0][i], kept[1][i]];
+                take(
+                    blocks[i],
+                    [
+                        low as u32,
+                        (low >> 32) as u32,
+                        high as u32,
+                        (high >> 32) as u32,
+                    ],
+                );
+            }
+            if count < WIDE {
+                return;
+            }
+        }
+    }
+
     /// Whether one element is kept in one pass.
     ///
     /// # Panics
@@ -206,14 +341,13 @@ impl MaskSource {
             for tile_start in (0..elements).step_by(TILE) {
                 let tile = TILE.min(elements - tile_start);
                 let mut words = [0; TILE];
+                let first_block = (tile_start / ELEMENTS_PER_BLOCK) as u32;
+                let last_block = first_block + tile.div_ceil(ELEMENTS_PER_BLOCK) as u32;
                 let (blocks, _) = words.as_chunks_mut::<ELEMENTS_PER_BLOCK>();
-                for (index, block) in blocks[..tile.div_ceil(ELEMENTS_PER_BLOCK)]
-                    .iter_mut()
-                    .enumerate()
-                {
-                    let element_block = (tile_start / ELEMENTS_PER_BLOCK + index) as u32;
-                    *block = self.block(frame, site, pass_block, element_block, q);
-                }
+                let mut numbers = first_block..last_block;
+                self.each_block(frame, site, pass_block, q, &mut numbers, |block, words| {
+                    blocks[(block - first_block) as usize] = words;
+                });
                 for pass in first..=last {
                     let row = (pass - passes.start) as usize * elements + tile_start;
                     let shift = pass % PASSES_PER_BLOCK;

@@ -123,6 +123,7 @@ fn is_terminal(path: &Path) -> bool {
 
 /// A blocking write to a terminal returns only when every byte is taken, whatever its time-out; the
 /// stop flag would not be seen.
+#[allow(unsafe_code)]
 fn set_nonblocking(port: &TTYPort) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as `port` is borrowed, and the borrow ends here.
     let fd = unsafe { BorrowedFd::borrow_raw(port.as_raw_fd()) };

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use shared::image::{Fit, Normalisation, Rect};
 use shared::triage::Thresholds;
 
+use crate::engine::native::{Level, NativeEngine, Plan, PlanError};
 use crate::engine::{Engine, EngineError, InputShape};
 use crate::inference::{BufferLengths, Buffers, Inference, InferenceError, MAX_CHANNELS, Settings};
 use crate::onnx::{Model, OnnxError};
@@ -47,6 +48,8 @@ pub type LinuxInference = Inference<AnyEngine, Vec<f32>, MAX_CLASSES>;
 /// Which engine runs the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineKind {
+    /// The project's own, for sequential networks.
+    Native,
     /// tract, in pure Rust.
     Tract,
     /// onnxruntime, loaded at run time.
@@ -55,7 +58,11 @@ pub enum EngineKind {
 
 impl EngineKind {
     /// Every kind, with the name the command line uses.
-    pub const ALL: [(&'static str, Self); 2] = [("tract", Self::Tract), ("ort", Self::Ort)];
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("native", Self::Native),
+        ("tract", Self::Tract),
+        ("ort", Self::Ort),
+    ];
 }
 
 impl FromStr for EngineKind {
@@ -65,7 +72,7 @@ impl FromStr for EngineKind {
         Self::ALL
             .into_iter()
             .find_map(|(name, kind)| (name == text).then_some(kind))
-            .ok_or_else(|| format!("'{text}' is no engine: use tract or ort"))
+            .ok_or_else(|| format!("'{text}' is no engine: use native, tract or ort"))
     }
 }
 
@@ -112,6 +119,9 @@ pub enum SessionError {
     /// The engine cannot run the model.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The model does not fit the native engine.
+    #[error("{0}; use --engine tract or --engine ort")]
+    Plan(#[from] PlanError),
     /// The settings do not fit the model.
     #[error("{0}")]
     Settings(#[from] InferenceError<EngineError>),
@@ -189,6 +199,10 @@ pub fn open_engine(
     seed: u64,
 ) -> Result<AnyEngine, SessionError> {
     match kind {
+        EngineKind::Native => {
+            let plan = Plan::from_model(model)?;
+            Ok(Box::new(NativeEngine::new(plan, Level::detect(), seed, 1)?))
+        }
         #[cfg(feature = "tract")]
         EngineKind::Tract => Ok(Box::new(crate::engine::tract::TractEngine::new(
             model,

@@ -1,3 +1,6 @@
+use std::string::{String, ToString};
+use std::vec::Vec;
+
 use thiserror::Error;
 
 /// Why an engine could not be built or could not serve a frame.
@@ -65,7 +68,7 @@ impl EngineError {
         part: &'static str,
         reason: &impl ToString,
     ) -> Self {
-        let reason = crate::onnx::one_line(&reason.to_string());
+        let reason = one_line(&reason.to_string());
         Self::Prepare {
             engine,
             part,
@@ -74,11 +77,16 @@ impl EngineError {
     }
 
     pub(crate) fn run(engine: &'static str, part: &'static str, reason: &impl ToString) -> Self {
-        let reason = crate::onnx::one_line(&reason.to_string());
+        let reason = one_line(&reason.to_string());
         Self::Run {
             engine,
             part,
             reason,
         }
     }
+}
+
+/// What an error of another library says, on one line.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -7,8 +7,9 @@
 use core::fmt;
 use core::ops::Range;
 
-#[cfg(feature = "onnx")]
+#[cfg(feature = "std")]
 mod error;
+pub mod native;
 #[cfg(feature = "ort")]
 pub mod ort;
 #[cfg(feature = "onnx")]
@@ -18,8 +19,10 @@ pub mod split;
 #[cfg(feature = "tract")]
 pub mod tract;
 
-#[cfg(feature = "onnx")]
+#[cfg(feature = "std")]
 pub use error::EngineError;
+#[cfg(feature = "onnx")]
+pub(crate) use error::one_line;
 
 /// Shape of one model input, without the batch axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -51,6 +51,7 @@ pub use metadata::Metadata;
 pub use split::LOGITS;
 
 use crate::engine::InputShape;
+pub(crate) use crate::engine::one_line;
 use analysis::Question;
 use network::Network;
 use split::Cut;
@@ -320,9 +321,4 @@ fn read(path: &Path) -> Result<Vec<u8>, OnnxError> {
     let mut bytes = Vec::with_capacity(size as usize);
     File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// What an error of another library says, on one line.
-pub(crate) fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -7,16 +7,21 @@ use tract_onnx::pb::{
     AttributeProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
 };
 
-pub(super) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+pub(crate) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
     node.attribute.iter().find(|a| a.name == name)
 }
 
-pub(super) fn int_attribute(node: &NodeProto, name: &str) -> Option<i64> {
+pub(crate) fn int_attribute(node: &NodeProto, name: &str) -> Option<i64> {
     attribute(node, name).map(|a| a.i)
 }
 
+/// A list of integers; empty if the node does not have it.
+pub(crate) fn int_values(node: &NodeProto, name: &str) -> Vec<i64> {
+    attribute(node, name).map_or_else(Vec::new, |a| a.ints.clone())
+}
+
 /// What messages call a node: its name, or that of its first output when it has none.
-pub(super) fn node_name(node: &NodeProto) -> &str {
+pub(crate) fn node_name(node: &NodeProto) -> &str {
     if node.name.is_empty() {
         node.output.iter().find(|o| !o.is_empty()).map_or("", |o| o)
     } else {
@@ -41,7 +46,7 @@ fn raw_values<const N: usize, T>(tensor: &TensorProto, read: fn([u8; N]) -> T) -
 }
 
 /// The values of a floating-point tensor whose data are in `raw_data`.
-pub(super) fn floats(tensor: &TensorProto) -> Option<Vec<f32>> {
+pub(crate) fn floats(tensor: &TensorProto) -> Option<Vec<f32>> {
     match DataType::try_from(tensor.data_type).ok()? {
         DataType::Float => Some(raw_values(tensor, f32::from_le_bytes)),
         DataType::Double => Some(

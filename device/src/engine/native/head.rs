@@ -1,0 +1,218 @@
+//! What is computed for every pass.
+
+use core::ops::Range;
+
+use shared::mask::MaskSource;
+
+use super::frame::Frame;
+use super::kernels::{Collect, ConvKernel, Elementwise, Live, Picker, Pool, PoolKind};
+use super::layout::Layout;
+use super::plan::{Op, Program, Shape};
+use super::simd::{Kernel, Level, Simd};
+
+/// Passes that one mask word serves.
+const PASSES_PER_WORD: u32 = u32::BITS;
+/// Bytes of a cache line: vectors that straddle two take twice as long.
+const CACHE_LINE: usize = 64;
+
+/// The head over one frame.
+pub(super) struct Head<'a> {
+    pub(super) program: &'a Program<'a>,
+    pub(super) layout: &'a Layout,
+    pub(super) level: Level,
+    pub(super) masks: MaskSource,
+    pub(super) frame_number: u32,
+    pub(super) frame: Frame<'a>,
+}
+
+impl Head<'_> {
+    /// Runs `passes` and writes their logits, `[pass][class]`. Calls `observe` with the number of
+    /// each convolution that is run, and with its live inputs.
+    #[inline]
+    pub(super) fn sample(
+        &self,
+        values: &mut [f32],
+        words: &mut [u32],
+        passes: Range<u32>,
+        logits: &mut [f32],
+        mut observe: impl FnMut(usize, &[u32]),
+    ) {
+        let lanes = self.level.lanes() as u32;
+        let (masks, words) = words.split_at_mut(self.layout.mask_words);
+        let (live, starts) = words.split_at_mut(self.layout.live);
+        let values = if lanes > 1 {
+            aligned(values, self.layout.head_values * lanes as usize)
+        } else {
+            values
+        };
+        let classes = self.program.classes;
+        let mut drawn = None;
+        let mut first = passes.start - passes.start % lanes;
+        while first < passes.end {
+            let block = first / PASSES_PER_WORD;
+            if drawn != Some(block) {
+                self.level.run(Draw {
+                    head: self,
+                    block,
+                    masks,
+                });
+                drawn = Some(block);
+            }
+            let result = self.group(
+                values,
+                masks,
+                live,
+                starts,
+                first % PASSES_PER_WORD,
+                &mut observe,
+            );
+            // Lane by lane, the first of them in `passes`.
+            let group = first.max(passes.start)..passes.end.min(first + lanes);
+            for pass in group {
+                let lane = (pass - first) as usize;
+                let row = (pass - passes.start) as usize * classes;
+                for (class, logit) in logits[row..row + classes].iter_mut().enumerate() {
+                    *logit = result[class * lanes as usize + lane];
+                }
+            }
+            first += lanes;
+        }
+    }
+
+    /// Runs the passes of one vector; the result is `[class][lane]`.
+    fn group<'v>(
+        &self,
+        values: &'v mut [f32],
+        masks: &[u32],
+        live: &mut [u32],
+        starts: &mut [u32],
+        shift: u32,
+        observe: &mut impl FnMut(usize, &[u32]),
+    ) -> &'v [f32] {
+        let (level, lanes) = (self.level, self.level.lanes());
+        let (picked, areas) = values.split_at_mut(self.layout.picked * lanes);
+        let (mut to, spare) = areas.split_at_mut(self.layout.head_area * lanes);
+        let mut spare = Some(spare);
+        let shape = self.program.pick.windows.output;
+        level.run(Picker {
+            frame: &self.frame,
+            masks,
+            shift,
+            dense: !matches!(self.program.head.first(), Some(Op::Conv(_))),
+            live: Live {
+                elements: live,
+                starts,
+            },
+            output: picked,
+        });
+        let mut collected = pixels(shape);
+        let mut from: &mut [f32] = picked;
+        for (index, op) in self.program.head.iter().enumerate() {
+            let input = &from[..op.input().len() * lanes];
+            match op {
+                Op::Conv(conv) => {
+                    if index > 0 {
+                        let shape = op.input();
+                        collected = pixels(shape);
+                        level.run(Collect {
+                            channels: shape.channels,
+                            pixels: collected,
+                            live: Live {
+                                elements: live,
+                                starts,
+                            },
+                            input,
+                        });
+                    }
+                    let live = &live[..starts[collected] as usize];
+                    observe(index, live);
+                    level.run(ConvKernel {
+                        conv,
+                        weights: &self.program.weights[conv.weights..],
+                        sites: self.program.sites,
+                        masks,
+                        shift,
+                        live,
+                        starts,
+                        input,
+                        output: to,
+                    });
+                }
+                Op::MaxPool(geometry) => level.run(Pool {
+                    kind: PoolKind::Max,
+                    geometry,
+                    input,
+                    output: to,
+                }),
+                Op::AvgPool {
+                    geometry,
+                    count_padding,
+                } => level.run(Pool {
+                    kind: PoolKind::Mean {
+                        count_padding: *count_padding,
+                    },
+                    geometry,
+                    input,
+                    output: to,
+                }),
+                Op::Relu(_) | Op::Affine { .. } | Op::Dropout { .. } => level.run(Elementwise {
+                    op,
+                    weights: self.program.weights,
+                    sites: self.program.sites,
+                    masks,
+                    shift,
+                    input,
+                    output: to,
+                }),
+            }
+            // The next writes where this one has read, unless that was the head's first input.
+            let read = core::mem::replace(&mut from, to);
+            to = spare.take().unwrap_or(read);
+        }
+        from
+    }
+}
+
+/// Number of pixels.
+fn pixels(shape: Shape) -> usize {
+    shape.height * shape.width
+}
+
+/// Draws the masks of one word's passes for every site.
+struct Draw<'a> {
+    head: &'a Head<'a>,
+    block: u32,
+    masks: &'a mut [u32],
+}
+
+impl Kernel for Draw<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { head, block, masks } = self;
+        for (index, site) in head.program.sites.iter().enumerate() {
+            let out = &mut masks[site.words..];
+            let (frame, number, keep) = (head.frame_number, site.number, site.keep);
+            if index == head.program.pick.drop.site {
+                let needed = head.frame.mask_blocks.iter().copied();
+                head.masks.words(frame, number, block, keep, needed, out);
+            } else {
+                let all = 0..site.elements.div_ceil(4) as u32;
+                head.masks.words(frame, number, block, keep, all, out);
+            }
+        }
+    }
+}
+
+/// `length` values that begin where a cache line does.
+fn aligned(values: &mut [f32], length: usize) -> &mut [f32] {
+    let offset = values.as_ptr().align_offset(CACHE_LINE);
+    // Unaligned is slower and no more: if alignment cannot be had, go without.
+    let offset = if offset + length <= values.len() {
+        offset
+    } else {
+        0
+    };
+    &mut values[offset..][..length]
+}

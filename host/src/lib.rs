@@ -10,6 +10,7 @@ pub mod export;
 pub mod files;
 pub mod lenet;
 pub mod monitor;
+mod parallel;
 #[cfg(feature = "train")]
 pub mod torch;
 #[cfg(feature = "train")]

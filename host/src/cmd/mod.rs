@@ -3,6 +3,7 @@
 pub mod data;
 pub mod doctor;
 pub mod export;
+mod long;
 pub mod monitor;
 #[cfg(feature = "train")]
 pub mod train;

@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod doctor;
+pub mod evaluate;
 pub mod export;
 mod long;
 pub mod monitor;

@@ -1,4 +1,4 @@
-//! What the `host` program is made of: data sets, training, export, and the monitor.
+//! What the `host` program is made of: data sets, training, export, evaluation, and the monitor.
 //!
 //! Everything that needs libtorch sits behind the feature `train`; the rest builds without it.
 
@@ -6,10 +6,12 @@
 
 pub mod cmd;
 pub mod data;
+pub mod evaluate;
 pub mod export;
 pub mod files;
 pub mod lenet;
 pub mod monitor;
+mod parallel;
 #[cfg(feature = "train")]
 pub mod torch;
 #[cfg(feature = "train")]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use host::cmd;
 
-/// Trains, exports and checks Monte-Carlo-dropout models, and monitors devices that run them.
+/// Trains, exports and evaluates Monte-Carlo-dropout models, and monitors devices that run them.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -24,6 +24,7 @@ enum Command {
     #[cfg(feature = "train")]
     Train(cmd::train::Args),
     Export(cmd::export::Args),
+    Evaluate(cmd::evaluate::Args),
     Monitor(cmd::monitor::Args),
     Data(cmd::data::Args),
     Doctor(cmd::doctor::Args),
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "train")]
         Command::Train(args) => cmd::train::run(args),
         Command::Export(args) => cmd::export::run(args),
+        Command::Evaluate(args) => cmd::evaluate::run(args),
         Command::Monitor(args) => cmd::monitor::run(&args),
         Command::Data(args) => cmd::data::run(args),
         Command::Doctor(args) => cmd::doctor::run(&args),

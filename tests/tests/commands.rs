@@ -127,6 +127,12 @@ fn wrong_usage_has_its_own_exit_code_and_help_has_examples() {
         ("device", &["run", "--model", "m", "--engine", "magic"]),
         ("host", &["monitor"]),
         ("host", &["monitor", "x", "--json", "--table"]),
+        ("host", &["evaluate", "--model", "m", "--passes", "0"]),
+        ("host", &["evaluate", "--model", "m", "--engine", "magic"]),
+        (
+            "host",
+            &["evaluate", "--model", "m", "--require", "acuracy>=1"],
+        ),
         ("host", &["no-such-command"]),
     ] {
         assert_eq!(
@@ -140,6 +146,7 @@ fn wrong_usage_has_its_own_exit_code_and_help_has_examples() {
         ("host", "monitor"),
         ("host", "train"),
         ("host", "export"),
+        ("host", "evaluate"),
     ] {
         let help = succeed(program, [subcommand, "--help"]);
         assert!(

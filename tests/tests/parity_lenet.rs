@@ -5,10 +5,8 @@ use device::engine::Engine;
 use device::engine::ort::OrtEngine;
 use device::engine::tract::TractEngine;
 use device::onnx::Model;
-use host::data::{Dataset, DatasetName, SIDE, Split};
-use host::lenet::{Masks, Network, TrainedModel};
-use shared::mask::MaskSource;
-use tch::{Device, Tensor};
+use host::data::{Dataset, DatasetName, Split};
+use host::lenet::{LibtorchEngine, TrainedModel};
 
 const DIGITS: u32 = 200;
 const PASSES: u32 = 100;
@@ -26,36 +24,6 @@ fn input(digits: &Dataset, index: u32, model: &TrainedModel) -> Vec<f32> {
     let mut input = vec![0.0; luma.len()];
     model.normalisation.apply(&luma, &mut input);
     input
-}
-
-/// libtorch, with the masks injected.
-struct Libtorch {
-    network: Network,
-    masks: MaskSource,
-}
-
-impl Libtorch {
-    fn new(model: &TrainedModel) -> Self {
-        let network = Network::from_parameters(model.architecture, &model.parameters, Device::Cpu);
-        Self {
-            network: network.expect("the parameters fit"),
-            masks: MaskSource::new(model.seed),
-        }
-    }
-
-    fn logits(&self, frame: u32, input: &[f32]) -> Vec<f32> {
-        let _no_grad = tch::no_grad_guard();
-        let side = SIDE as i64;
-        let stem = self
-            .network
-            .stem(&Tensor::from_slice(input).view([1, 1, side, side]));
-        let keep = self.network.architecture().keep().expect("a valid dropout");
-        let masks = Masks::draw(&self.masks, frame, 0..PASSES, keep, Device::Cpu);
-        let output = self.network.head(&stem, Some(&masks));
-        let mut logits = vec![0.0; output.numel()];
-        output.copy_data(&mut logits, output.numel());
-        logits
-    }
 }
 
 fn logits<E: Engine>(engine: &mut E, frame: u32, input: &[f32]) -> Vec<f32> {
@@ -101,13 +69,13 @@ fn engines_agree_pass_by_pass_and_replay_to_the_bit() {
 
     // One frame is too little work to share; threads that wait for each other would only spin.
     tch::set_num_threads(1);
-    let libtorch = Libtorch::new(&trained);
+    let mut libtorch = LibtorchEngine::new(&trained, seed).expect("libtorch runs it");
     let mut tract = TractEngine::new(&model, BLOCK, seed).expect("tract runs it");
     let mut onnxruntime = OrtEngine::new(&model, BLOCK, seed).expect("onnxruntime runs it");
     let (mut largest, mut first) = (0.0f32, None);
     for frame in 0..DIGITS {
         let input = input(&digits, frame, &trained);
-        let reference = libtorch.logits(frame, &input);
+        let reference = logits(&mut libtorch, frame, &input);
         let from_tract = logits(&mut tract, frame, &input);
         let from_ort = logits(&mut onnxruntime, frame, &input);
         assert_ne!(
@@ -138,7 +106,7 @@ fn engines_agree_pass_by_pass_and_replay_to_the_bit() {
     // The first frame again, after 199 others.
     let input = input(&digits, 0, &trained);
     let again = [
-        libtorch.logits(0, &input),
+        logits(&mut libtorch, 0, &input),
         logits(&mut tract, 0, &input),
         logits(&mut onnxruntime, 0, &input),
     ];

@@ -2,18 +2,15 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, anyhow, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::{anyhow, bail};
+use indicatif::ProgressBar;
 
+use super::long::{INTERRUPTED, progress_bar, stop_flag};
 use crate::lenet::SITES;
 use crate::torch::{self, DeviceChoice};
 use crate::train::{Interrupted, Job, Progress, Recipe, recipe_of, train};
-
-/// What a shell reports for a program that Ctrl-C ended: 128 + SIGINT.
-const INTERRUPTED: i32 = 130;
 
 /// Train a LeNet with dropout, test it with and without, and export it.
 ///
@@ -163,15 +160,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         threads: torch::set_threads(args.threads)?,
         device: args.device.resolve()?,
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let handler = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if handler.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
-        }
-    })
-    .context("cannot listen for Ctrl-C")?;
-
+    let stop = stop_flag()?;
     let progress = Bar::new();
     let result = train(&job, &stop, &progress);
     progress.clear();
@@ -237,15 +226,7 @@ impl Bar {
 impl Progress for Bar {
     fn begin(&self, phase: &'static str, total: u64, done: u64) {
         self.clear();
-        // Draws on stderr, and only if that is a terminal.
-        let bar = ProgressBar::new(total)
-            .with_position(done)
-            .with_message(phase);
-        let style =
-            ProgressStyle::with_template("{msg:14} {wide_bar} {pos}/{len} {per_sec} eta {eta}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.reset_eta();
-        *self.current() = bar;
+        *self.current() = progress_bar(phase, total, done);
     }
 
     fn advance(&self, units: u64) {

@@ -12,12 +12,16 @@
 
 pub(crate) mod checkpoint;
 #[cfg(feature = "train")]
+mod engine;
+#[cfg(feature = "train")]
 mod network;
 mod trained;
 
 use serde::{Deserialize, Serialize};
 use shared::mask::KeepProbability;
 
+#[cfg(feature = "train")]
+pub use engine::LibtorchEngine;
 #[cfg(feature = "train")]
 pub use network::{Masks, Network};
 #[cfg(feature = "train")]

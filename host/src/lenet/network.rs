@@ -158,6 +158,18 @@ impl Network {
         let x = dropout(2, x.view([-1, 320]).linear(fc1, Some(fc1_bias)).relu());
         x.linear(fc2, Some(fc2_bias))
     }
+
+    /// Passes with the given masks over one stem's output `[1, 10, 24, 24]`; writes their logits,
+    /// `[pass][class]`.
+    ///
+    /// # Errors
+    /// libtorch cannot copy the logits, or `logits` has not room for them.
+    pub fn sample(&self, stem: &Tensor, masks: &Masks, logits: &mut [f32]) -> Result<(), TchError> {
+        let output = self.head(stem, Some(masks));
+        output
+            .f_to_device(Device::Cpu)?
+            .f_copy_data(logits, output.numel())
+    }
 }
 
 /// A named array as a tensor.

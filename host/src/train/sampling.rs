@@ -1,7 +1,7 @@
 //! Monte-Carlo dropout over many images, and the test phases that the results are stated in.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use shared::mask::{KeepProbability, MaskSource};
@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 use super::images::Images;
 use super::{Interrupted, MAX_CLASSES};
 use crate::lenet::{Masks, Network, SITES};
+use crate::parallel::in_blocks;
 
 /// Images whose stem is computed together.
 const BLOCK: usize = 16;
@@ -43,47 +44,22 @@ impl Sampling {
             Device::Cpu => self.threads.min(indices.len().div_ceil(BLOCK)).max(1),
             _ => 1,
         };
-        let next = AtomicUsize::new(0);
-        let (send, results) = mpsc::channel();
-        let mut measures = vec![None; indices.len()];
-        std::thread::scope(|scope| -> anyhow::Result<()> {
-            for _ in 0..workers {
-                let (network, images) = (network.share(), images.share());
-                let (send, next) = (send.clone(), &next);
-                scope.spawn(move || {
-                    if workers > 1 {
-                        tch::set_num_threads(1);
-                    }
-                    let _no_grad = tch::no_grad_guard();
-                    loop {
-                        let first = next.fetch_add(BLOCK, Ordering::Relaxed);
-                        if first >= indices.len() || stop.load(Ordering::Relaxed) {
-                            return;
-                        }
-                        let block = &indices[first..indices.len().min(first + BLOCK)];
-                        let result = self.measure_block(&network, &images, block);
-                        if send.send((first, result)).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-            drop(send);
-            for (first, result) in results {
-                let result =
-                    result.inspect_err(|_| next.store(usize::MAX - BLOCK, Ordering::Relaxed))?;
-                advance(result.len() as u64);
-                for (slot, value) in measures[first..].iter_mut().zip(result) {
-                    *slot = Some(value);
+        let starts = (0..workers).map(|_| {
+            let (network, images) = (network.share(), images.share());
+            move || {
+                if workers > 1 {
+                    tch::set_num_threads(1);
                 }
+                let no_grad = tch::no_grad_guard();
+                Ok(move |block: Range<usize>| {
+                    let _while_this_lives = &no_grad;
+                    self.measure_block(&network, &images, &indices[block])
+                })
             }
-            Ok(())
-        })?;
+        });
+        let measures = in_blocks(indices.len(), BLOCK, starts, stop, advance)?;
         tch::set_num_threads(self.threads as i32);
-        measures
-            .into_iter()
-            .collect::<Option<_>>()
-            .ok_or_else(|| Interrupted.into())
+        measures.ok_or_else(|| Interrupted.into())
     }
 
     fn measure_block(
@@ -101,10 +77,7 @@ impl Sampling {
         let mut measures = Vec::with_capacity(indices.len());
         for (position, &frame) in indices.iter().enumerate() {
             let masks = Masks::draw(&self.masks, frame, 0..self.passes, self.keep, self.device);
-            let output = network.head(&stem.narrow(0, position as i64, 1), Some(&masks));
-            output
-                .f_to_device(Device::Cpu)?
-                .f_copy_data(&mut logits, output.numel())?;
+            network.sample(&stem.narrow(0, position as i64, 1), &masks, &mut logits)?;
             accumulator.reset();
             for pass in logits.chunks_exact(classes) {
                 accumulator

@@ -1,0 +1,139 @@
+//! `host evaluate`: how good a model's answers and its uncertainty are.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail, ensure};
+
+use super::long::{INTERRUPTED, progress_bar, stop_flag};
+use crate::data::DatasetName;
+use crate::evaluate::{EngineChoice, Frames, Requirement, Setup, evaluate};
+
+/// Measure how good a model's answers are, and its uncertainty.
+///
+/// Test images go through the device's own frame loop on the engine chosen, so what is measured is
+/// what is deployed. Image i is frame i, which selects its masks: every engine, and any number of
+/// threads, sees the same ones.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Metrics, as --json and --require name them (T passes; p = mean probabilities, z = mean raw outputs):
+  accuracy                        share of frames whose highest p is that of their label
+  nll                             mean of -ln p[label], nats
+  nll_mean_logits                 mean of -ln softmax(z)[label], nats: the loss that host train tells
+  ece                             expected calibration error, 15 equal bins (Guo et al. 2017)
+  brier                           sum over classes of (p - truth)², 0 to 2 (Brier 1950)
+  aurc                            area under the risk-coverage curve, frames taken in the order of
+                                  their predictive entropy (Geifman and El-Yaniv 2017)
+  auroc_misclassification.SCORE   how well a score tells wrong answers from right ones
+  mean_passes                     passes per frame
+  accepted, accuracy_accepted     share of frames the thresholds accept; accuracy among them
+  flags.CAUSE                     frames flagged for a cause, such as flags.uncertain
+  ood.auroc.SCORE                 with --ood: how well a score tells its frames from the data set's
+  ood.fpr95.SCORE                 share of its frames let through by the limit that lets 95 % of the
+                                  data set's through
+  engine, passes, frames, frames_per_second, seconds, threads
+                                  frames judged in all, and how fast, without loading
+SCORE is predictive_entropy, mutual_information, expected_entropy, variation_ratio, 1-confidence or
+1-margin.
+
+Exit codes: 0 done, 1 failed or a --require does not hold, 2 wrong usage, 130 interrupted.
+
+Examples:
+  host evaluate --model out/model.onnx
+  host evaluate --model out/model.onnx --engine ort --ood fashion-mnist --json
+  host evaluate --model out/model.onnx --limit 1000 --require 'accuracy>=0.98' --require 'ece<=0.03'
+  host evaluate --model out --engine torch          the weights that the model was exported from")]
+pub struct Args {
+    /// ONNX classifier with live dropout; for torch also a model.safetensors or its folder.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// What runs the model: one of the device's engines (see device run --help), or torch: libtorch
+    /// on the processor, from the model.safetensors beside the model [default: the device's]
+    #[arg(long)]
+    engine: Option<EngineChoice>,
+    /// Stochastic passes per frame (T).
+    #[arg(long, value_name = "T", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    passes: u32,
+    /// mnist, fashion-mnist, or a folder with one sub-folder of images per class: its test images.
+    #[arg(long, default_value = "mnist")]
+    dataset: DatasetName,
+    /// A data set that the model does not know, to be told from the other by its uncertainty.
+    #[arg(long, value_name = "DATASET")]
+    ood: Option<DatasetName>,
+    /// The first N images only, of each data set.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Threads, each with its own engine [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Seed of the dropout masks; the model's own if not given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Passes per batch of the engine; less takes less memory.
+    #[arg(long, value_name = "B", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    block: u32,
+    /// Fail unless this holds: METRIC>=VALUE or METRIC<=VALUE. May be given several times.
+    #[arg(long, value_name = "LIMIT")]
+    require: Vec<Requirement>,
+    /// One JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Evaluates.
+///
+/// # Errors
+/// The model or a data set cannot be used, a frame cannot be judged, or a requirement does not
+/// hold.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let lonely = args.require.iter().find(|limit| limit.needs_ood());
+    if let (Some(limit), None) = (lonely, &args.ood) {
+        bail!("--require '{limit}' needs --ood");
+    }
+    ensure!(
+        args.model.exists(),
+        "there is no model {}",
+        args.model.display()
+    );
+    let threads = match args.threads {
+        Some(threads) => usize::from(threads),
+        None => std::thread::available_parallelism()
+            .context("cannot count the cores")?
+            .get(),
+    };
+    let setup = Setup {
+        model: args.model,
+        engine: args.engine,
+        passes: args.passes,
+        block: args.block,
+        seed: args.seed,
+    };
+    let frames = Frames::load(
+        args.dataset,
+        args.ood,
+        args.limit.map(|limit| limit as usize),
+    )?;
+    let stop = stop_flag()?;
+    let bar = progress_bar("judging", frames.len() as u64, 0);
+    let report = evaluate(&setup, &frames, threads, &stop, &|frames| bar.inc(frames));
+    bar.finish_and_clear();
+    let Some(report) = report? else {
+        tracing::warn!("interrupted");
+        std::process::exit(INTERRUPTED);
+    };
+
+    let values = serde_json::to_value(&report)?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        writeln!(out, "{report}")?;
+    }
+    let broken: Vec<String> = args
+        .require
+        .iter()
+        .filter_map(|requirement| requirement.check(&values).err())
+        .collect();
+    ensure!(broken.is_empty(), "{}", broken.join("; "));
+    Ok(())
+}

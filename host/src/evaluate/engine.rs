@@ -1,0 +1,170 @@
+//! The model and what runs it.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use device::session::{EngineKind, LinuxInference, Options, Session};
+
+/// What runs the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// One of the device's engines.
+    Device(EngineKind),
+    /// libtorch, which the model was trained in.
+    #[cfg(feature = "train")]
+    Torch,
+}
+
+impl FromStr for EngineChoice {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        const TORCH: &str = "torch";
+        if name == TORCH {
+            #[cfg(feature = "train")]
+            return Ok(Self::Torch);
+            #[cfg(not(feature = "train"))]
+            return Err(
+                "this program was built without libtorch; rebuild it with --features train".into(),
+            );
+        }
+        let mut names = EngineKind::ALL.map(|(name, _)| name).to_vec();
+        names.push(TORCH);
+        EngineKind::ALL
+            .into_iter()
+            .find_map(|(known, kind)| (known == name).then_some(Self::Device(kind)))
+            .ok_or_else(|| format!("'{name}' is no engine: use one of {}", names.join(", ")))
+    }
+}
+
+/// A model and how its frames are sampled.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// An ONNX file; for libtorch a model.safetensors, its folder, or the ONNX file beside it.
+    pub model: PathBuf,
+    /// The device's default if `None`.
+    pub engine: Option<EngineChoice>,
+    /// Stochastic passes per frame, at least 1.
+    pub passes: u32,
+    /// Passes per batch of the engine, at least 1.
+    pub block: u32,
+    /// Seed of the masks; the model's own if `None`.
+    pub seed: Option<u64>,
+}
+
+/// A model ready to judge frames.
+#[allow(missing_debug_implementations)] // Engines wrap foreign runtimes without one.
+pub(super) struct Opened {
+    pub(super) inference: LinuxInference,
+    /// Class names, in label order.
+    pub(super) labels: Vec<String>,
+    /// Whether the model carries thresholds.
+    pub(super) calibrated: bool,
+}
+
+impl Setup {
+    /// Loads the model for use on one thread.
+    pub(super) fn open(&self) -> anyhow::Result<Opened> {
+        let mut options = Options {
+            passes: self.passes,
+            block: self.block,
+            seed: self.seed,
+            ..Options::default()
+        };
+        match self.engine {
+            None => {}
+            Some(EngineChoice::Device(kind)) => options.engine = kind,
+            #[cfg(feature = "train")]
+            Some(EngineChoice::Torch) => return torch::open(self),
+        }
+        let session = Session::open(&self.model, &options)?;
+        Ok(Opened {
+            labels: session.model.metadata().labels.clone(),
+            calibrated: session.calibrated,
+            inference: session.inference,
+        })
+    }
+}
+
+#[cfg(feature = "train")]
+mod torch {
+    use std::path::{Path, PathBuf};
+
+    use anyhow::bail;
+    use device::engine::Engine;
+    use device::inference::{BufferLengths, Buffers, Inference, MAX_CHANNELS, Settings};
+    use device::session::AnyEngine;
+    use shared::image::Fit;
+    use shared::triage::Thresholds;
+
+    use super::{Opened, Setup};
+    use crate::lenet::{LibtorchEngine, TrainedModel};
+
+    /// What a session is for the device's engines. Libtorch's threads would wait for each other
+    /// more than work on one frame, and their number would change the last digits: one does it.
+    pub(super) fn open(setup: &Setup) -> anyhow::Result<Opened> {
+        tch::set_num_threads(1);
+        let model = TrainedModel::load(&weights_of(&setup.model)?)?;
+        let seed = setup.seed.unwrap_or(model.seed);
+        let engine: AnyEngine = Box::new(LibtorchEngine::new(&model, seed)?);
+        let settings = Settings {
+            passes: setup.passes,
+            block: setup.block.min(setup.passes),
+            normalisation: [model.normalisation; MAX_CHANNELS],
+            crop: None,
+            fit: Fit::default(),
+            thresholds: model
+                .thresholds
+                .unwrap_or_else(|| Thresholds::uncalibrated(model.architecture.classes)),
+        };
+        let (shape, classes) = (engine.input_shape(), engine.classes());
+        let lengths = BufferLengths::new(shape, classes, settings.block);
+        let buffers = Buffers {
+            luma: vec![0.0; lengths.luma],
+            input: vec![0.0; lengths.input],
+            logits: vec![0.0; lengths.logits],
+        };
+        Ok(Opened {
+            inference: Inference::new(engine, settings, buffers)?,
+            calibrated: model.thresholds.is_some(),
+            labels: model.labels,
+        })
+    }
+
+    /// The weights that `given` stands for.
+    fn weights_of(given: &Path) -> anyhow::Result<PathBuf> {
+        let weights = if given.is_dir() {
+            given.join("model.safetensors")
+        } else {
+            given.with_extension("safetensors")
+        };
+        if !weights.is_file() {
+            bail!(
+                "torch needs the weights that `host train` leaves, and there is no {}",
+                weights.display()
+            );
+        }
+        Ok(weights)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_have_the_devices_names() {
+        for (name, kind) in EngineKind::ALL {
+            assert_eq!(name.parse(), Ok(EngineChoice::Device(kind)));
+        }
+        let error = EngineChoice::from_str("magic").expect_err("no engine");
+        assert!(
+            error.contains("tract") && error.contains("torch"),
+            "{error}"
+        );
+        assert_eq!(
+            EngineChoice::from_str("torch").is_ok(),
+            cfg!(feature = "train")
+        );
+    }
+}

@@ -1,0 +1,250 @@
+//! Every frame of the data sets through the device's loop body.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use device::engine::Engine;
+use device::inference::Inference;
+use device::session::MAX_CLASSES;
+use shared::image::GrayFrame;
+
+use super::engine::{Opened, Setup};
+use super::report::{Judged, Report, Run};
+use crate::data::{Dataset, DatasetName, SIDE, Split};
+use crate::parallel::in_blocks;
+
+/// Frames that a thread takes at a time: few, so that threads end together and Ctrl-C is heard.
+const BLOCK: usize = 8;
+
+/// What is judged: the test images of a data set, and of another one that the model does not know.
+#[derive(Debug)]
+pub struct Frames {
+    known: (DatasetName, Dataset),
+    foreign: Option<(DatasetName, Dataset)>,
+}
+
+impl Frames {
+    /// Reads the data sets; of each the first `limit` images, if given.
+    ///
+    /// # Errors
+    /// One is absent, damaged, or has no images.
+    pub fn load(
+        dataset: DatasetName,
+        ood: Option<DatasetName>,
+        limit: Option<usize>,
+    ) -> anyhow::Result<Self> {
+        let load = |name: DatasetName| -> anyhow::Result<_> {
+            let mut images = name.load(Split::Test)?;
+            images.truncate(limit.unwrap_or(usize::MAX));
+            Ok((name, images))
+        };
+        Ok(Self {
+            known: load(dataset)?,
+            foreign: ood.map(load).transpose()?,
+        })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let foreign = self.foreign.as_ref();
+        self.known.1.len() + foreign.map_or(0, |(_, images)| images.len())
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Frame `number`: its data set, its index there, and its image and label, if the model is
+    /// asked for it.
+    fn get(&self, number: usize) -> (&DatasetName, usize, &[u8], Option<usize>) {
+        let (name, images) = &self.known;
+        if let (Some((name, images)), Some(index)) =
+            (&self.foreign, number.checked_sub(images.len()))
+        {
+            return (name, index, images.image(index), None);
+        }
+        let label = usize::from(images.labels[number]);
+        (name, number, images.image(number), Some(label))
+    }
+
+    /// Whether a model with these classes can be asked for the data set's; `tell` of what is odd.
+    fn fit(&self, opened: &Opened, tell: bool) -> anyhow::Result<()> {
+        let (name, images) = &self.known;
+        let (model, data) = (opened.inference.engine().classes(), &images.class_names);
+        ensure!(
+            model == data.len(),
+            "the model has {model} classes and {name} has {}",
+            data.len()
+        );
+        if tell && opened.labels != *data {
+            tracing::warn!(
+                "the model's classes ({}) are not named as those of {name} ({}): was it trained on them?",
+                opened.labels.join(", "),
+                data.join(", ")
+            );
+        }
+        if tell && !opened.calibrated {
+            tracing::warn!("the model file carries no thresholds: generic ones are in force");
+        }
+        Ok(())
+    }
+}
+
+/// Judges every frame on `threads` threads, each with its own engine; the figures do not depend on
+/// their number. `None` if `stop` was set before the end. `advance` hears how many more frames are
+/// judged.
+///
+/// # Errors
+/// The model cannot be used, its classes are not as many as the data set's, or a frame cannot be
+/// judged (such as by outputs that are not finite); the message names the frame.
+pub fn evaluate(
+    setup: &Setup,
+    frames: &Frames,
+    threads: usize,
+    stop: &AtomicBool,
+    advance: &dyn Fn(u64),
+) -> anyhow::Result<Option<Report>> {
+    let threads = threads.clamp(1, frames.len().div_ceil(BLOCK).max(1));
+    let (ready, engine) = (OnceLock::new(), OnceLock::new());
+    let starts = (0..threads).map(|thread| {
+        let (ready, engine) = (&ready, &engine);
+        move || {
+            let opened = setup.open()?;
+            frames.fit(&opened, thread == 0)?;
+            let mut inference = opened.inference;
+            engine.get_or_init(|| inference.engine().name());
+            ready.get_or_init(Instant::now);
+            Ok(move |block| judge_block(&mut inference, frames, block))
+        }
+    });
+    let Some(judged) = in_blocks(frames.len(), BLOCK, starts, stop, advance)? else {
+        return Ok(None);
+    };
+    let seconds = ready
+        .get()
+        .map_or(0.0, |ready| ready.elapsed().as_secs_f64());
+    let run = Run {
+        engine: engine.get().copied().unwrap_or_default().to_owned(),
+        passes: setup.passes,
+        frames: judged.len(),
+        frames_per_second: judged.len() as f64 / seconds,
+        seconds,
+        threads,
+    };
+    Ok(Some(Report::new(&judged, frames.foreign.is_some(), run)))
+}
+
+fn judge_block<E>(
+    inference: &mut Inference<E, Vec<f32>, MAX_CLASSES>,
+    frames: &Frames,
+    block: Range<usize>,
+) -> anyhow::Result<Vec<Judged>>
+where
+    E: Engine<Error: std::fmt::Debug + Send + Sync + 'static>,
+{
+    let judge = |number: usize| -> anyhow::Result<Judged> {
+        let (name, index, image, label) = frames.get(number);
+        let mut judged = || -> anyhow::Result<_> {
+            let picture = GrayFrame::new(SIDE, SIDE, SIDE, image)?;
+            let frame = u32::try_from(number).context("frames are numbered in 32 bits")?;
+            Ok(inference.judge(frame, &picture)?)
+        };
+        let outcome =
+            judged().with_context(|| format!("frame {number} (image {index} of {name})"))?;
+        Ok(Judged::new(&outcome.measures, outcome.causes, label))
+    };
+    block.map(judge).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use device::engine::InputShape;
+    use device::inference::{Buffers, MAX_CHANNELS, Settings};
+    use shared::image::{Fit, Normalisation};
+    use shared::triage::Thresholds;
+
+    use super::*;
+
+    /// Two classes; the logit of frame 12 is not a number.
+    struct Sick(u32);
+
+    impl Engine for Sick {
+        type Error = Infallible;
+
+        fn name(&self) -> &'static str {
+            "sick"
+        }
+
+        fn input_shape(&self) -> InputShape {
+            InputShape {
+                channels: 1,
+                height: SIDE,
+                width: SIDE,
+            }
+        }
+
+        fn classes(&self) -> usize {
+            2
+        }
+
+        fn begin(&mut self, frame: u32, _input: &[f32]) -> Result<(), Infallible> {
+            self.0 = frame;
+            Ok(())
+        }
+
+        fn sample(&mut self, _passes: Range<u32>, logits: &mut [f32]) -> Result<(), Infallible> {
+            logits.fill(if self.0 == 12 { f32::NAN } else { 1.0 });
+            Ok(())
+        }
+    }
+
+    fn images(count: usize) -> Dataset {
+        Dataset {
+            class_names: vec!["a".into(), "b".into()],
+            pixels: vec![128; count * Dataset::PIXELS],
+            labels: vec![1; count],
+        }
+    }
+
+    #[test]
+    fn frames_out_of_distribution_follow_and_an_output_that_is_no_number_names_its_frame() {
+        let frames = Frames {
+            known: (DatasetName::Mnist, images(10)),
+            foreign: Some((DatasetName::FashionMnist, images(5))),
+        };
+        assert_eq!(frames.len(), 15);
+        let settings = Settings {
+            passes: 3,
+            block: 3,
+            normalisation: [Normalisation::MNIST; MAX_CHANNELS],
+            crop: None,
+            fit: Fit::default(),
+            thresholds: Thresholds::OFF,
+        };
+        let buffers = Buffers {
+            luma: vec![0.0; Dataset::PIXELS],
+            input: vec![0.0; Dataset::PIXELS],
+            logits: vec![0.0; 6],
+        };
+        let mut inference = Inference::new(Sick(0), settings, buffers).expect("valid");
+        let judged = judge_block(&mut inference, &frames, 8..12).expect("finite");
+        let answered: Vec<bool> = judged.iter().map(|frame| frame.answer.is_some()).collect();
+        assert_eq!(answered, [true, true, false, false]);
+
+        let error = judge_block(&mut inference, &frames, 8..15).expect_err("not a number");
+        let message = format!("{error:#}");
+        assert!(
+            message.starts_with("frame 12 (image 2 of fashion-mnist): "),
+            "{message}"
+        );
+        assert!(message.contains("not a finite number"), "{message}");
+    }
+}

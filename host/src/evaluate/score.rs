@@ -1,0 +1,68 @@
+//! The scores by which frames are ranked from sure to unsure.
+
+use serde::{Serialize, Serializer};
+use shared::uncertainty::Measures;
+
+/// Values with names, in a fixed order; an object in JSON.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Named<T>(pub Vec<(&'static str, T)>);
+
+impl<T: Serialize> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// Names of the scores, in the order of [`Scores`].
+pub const SCORE_NAMES: [&str; 6] = [
+    "predictive_entropy",
+    "mutual_information",
+    "expected_entropy",
+    "variation_ratio",
+    "1-confidence",
+    "1-margin",
+];
+
+/// The scores of one frame, each higher where the model is less sure; see
+/// [`shared::uncertainty`] for formulas and ranges.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scores(pub [f64; SCORE_NAMES.len()]);
+
+impl Scores {
+    /// Those of a frame with these measures.
+    #[must_use]
+    pub fn of<const N: usize>(measures: &Measures<N>) -> Self {
+        Self([
+            measures.predictive_entropy,
+            measures.mutual_information,
+            measures.expected_entropy,
+            measures.variation_ratio,
+            1.0 - measures.confidence,
+            1.0 - measures.margin,
+        ])
+    }
+
+    /// The score that [`Report::aurc`](super::Report::aurc) ranks by.
+    #[must_use]
+    pub fn predictive_entropy(&self) -> f64 {
+        self.0[0]
+    }
+}
+
+/// `measure` of each score, given its value on each of the frames.
+pub(super) fn per_score<T>(
+    frames: &[Scores],
+    others: &[Scores],
+    measure: impl Fn(&[f64], &[f64]) -> T,
+) -> Named<T> {
+    let column = |frames: &[Scores], score: usize| -> Vec<f64> {
+        frames.iter().map(|scores| scores.0[score]).collect()
+    };
+    let of = |(score, &name)| {
+        (
+            name,
+            measure(&column(frames, score), &column(others, score)),
+        )
+    };
+    Named(SCORE_NAMES.iter().enumerate().map(of).collect())
+}

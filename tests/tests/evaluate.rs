@@ -1,0 +1,238 @@
+//! `host evaluate`: one set of figures whichever engine and however many threads find them.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use shared::triage::Cause;
+use tests::model;
+use tests::programs::{fail, run, stdout, succeed};
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+fn object(out: &str) -> Map<String, Value> {
+    let value: Value = serde_json::from_str(out).expect("one JSON value");
+    value.as_object().expect("an object").clone()
+}
+
+fn evaluate(model: &Path, args: &str) -> Map<String, Value> {
+    let given = ["evaluate", "--json", "--model", text(model)];
+    object(&succeed("host", given.into_iter().chain(args.split(' '))))
+}
+
+/// What depends on the machine and on how busy it is.
+const TIMING: [&str; 3] = ["seconds", "frames_per_second", "threads"];
+const SCORES: [&str; 6] = [
+    "1-confidence",
+    "1-margin",
+    "expected_entropy",
+    "mutual_information",
+    "predictive_entropy",
+    "variation_ratio",
+];
+
+#[test]
+fn engines_agree_and_threads_change_nothing() {
+    let model = model::trained();
+    let args = "--limit 200 --passes 50 --block 32 --ood fashion-mnist --engine";
+    let tract = evaluate(&model, &format!("{args} tract --threads 2"));
+    let keys: Vec<_> = tract.keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        [
+            "accepted",
+            "accuracy",
+            "accuracy_accepted",
+            "aurc",
+            "auroc_misclassification",
+            "brier",
+            "ece",
+            "engine",
+            "flags",
+            "frames",
+            "frames_per_second",
+            "mean_passes",
+            "nll",
+            "nll_mean_logits",
+            "ood",
+            "passes",
+            "seconds",
+            "threads",
+        ]
+    );
+    let names = |value: &Value| -> Vec<String> {
+        let entries = value.as_object().expect("an object");
+        entries.keys().cloned().collect()
+    };
+    assert_eq!(names(&tract["auroc_misclassification"]), SCORES);
+    assert_eq!(names(&tract["ood"]), ["auroc", "fpr95"]);
+    assert_eq!(names(&tract["ood"]["auroc"]), SCORES);
+    assert_eq!(names(&tract["ood"]["fpr95"]), SCORES);
+    let mut causes = Cause::ALL.map(Cause::name);
+    causes.sort_unstable();
+    assert_eq!(names(&tract["flags"]), causes);
+
+    assert_eq!(tract["engine"], "tract");
+    assert_eq!(
+        (&tract["frames"], &tract["passes"]),
+        (&400.into(), &50.into())
+    );
+    assert_eq!(
+        (&tract["mean_passes"], &tract["threads"]),
+        (&50.0.into(), &2.into())
+    );
+    // The model has seen 6000 digits twice: it knows most digits, and clothes from digits.
+    let number = |name: &str| tract[name].as_f64().expect("a number");
+    assert!(number("accuracy") > 0.8, "{tract:?}");
+    assert!(
+        number("accuracy_accepted") >= number("accuracy"),
+        "{tract:?}"
+    );
+    assert!(
+        tract["ood"]["auroc"]["predictive_entropy"].as_f64() > Some(0.8),
+        "{tract:?}"
+    );
+
+    let untimed = |mut figures: Map<String, Value>| {
+        for name in TIMING {
+            assert!(figures.remove(name).and_then(|v| v.as_f64()) > Some(0.0));
+        }
+        Value::Object(figures).to_string()
+    };
+    for engine in ["tract", "torch"] {
+        let one = evaluate(&model, &format!("{args} {engine} --threads 1"));
+        let two = evaluate(&model, &format!("{args} {engine} --threads 2"));
+        compare("", &tract.clone().into(), &one.clone().into());
+        assert_eq!(untimed(one), untimed(two), "{engine}");
+    }
+}
+
+/// Figures of two engines: the same masks, so apart by no more than rounding does. At a limit it may
+/// tip one of the 200 frames.
+fn compare(name: &str, a: &Value, b: &Value) {
+    if let (Some(a), Some(b)) = (a.as_object(), b.as_object()) {
+        for (key, value) in a {
+            if key != "engine" && !TIMING.contains(&key.as_str()) {
+                compare(&format!("{name}.{key}"), value, &b[key]);
+            }
+        }
+    } else if let (Some(a), Some(b)) = (a.as_f64(), b.as_f64()) {
+        let tolerance = match name {
+            _ if name.starts_with(".flags") => 1.0,
+            ".accepted" | ".accuracy_accepted" => 0.0051,
+            _ if name.starts_with(".ood.fpr95") => 0.0051,
+            _ => 1e-3,
+        };
+        assert!((a - b).abs() <= tolerance, "{name}: {a} and {b}");
+    } else {
+        assert_eq!(a, b, "{name}");
+    }
+}
+
+#[test]
+fn the_loss_and_flags_are_those_that_training_told() {
+    let folder = model::folder();
+    let metrics = std::fs::read_to_string(folder.join("metrics.json")).expect("read");
+    let told: Value = serde_json::from_str(&metrics).expect("JSON");
+    // As the model was tested: see tests::model.
+    let found = evaluate(folder, "--engine torch --limit 500 --passes 20");
+    let close = |a: &Value, b: f64| {
+        let a = a.as_f64().expect("a number");
+        assert!((a - b).abs() < 2e-5, "{a} and {b}");
+    };
+    let number = |name: &str| found[name].as_f64().expect("a number");
+    close(
+        &told["mc_dropout"]["nll_mean_logits"],
+        number("nll_mean_logits"),
+    );
+    close(&told["triage"]["flagged"], 1.0 - number("accepted"));
+    close(
+        &told["triage"]["accuracy_accepted"],
+        number("accuracy_accepted"),
+    );
+}
+
+#[test]
+fn another_seed_gives_other_figures_and_the_table_names_them() {
+    let model = model::trained();
+    let args = "--limit 20 --passes 3 --seed";
+    let nll = |seed| evaluate(&model, &format!("{args} {seed}"))["nll"].clone();
+    assert_ne!(nll(1), nll(2));
+    assert_eq!(nll(3), nll(3));
+
+    let args = "--limit 20 --passes 3 --ood fashion-mnist";
+    let given = ["evaluate", "--model", text(&model)];
+    let table = succeed("host", given.into_iter().chain(args.split(' ')));
+    for word in [
+        "accuracy",
+        "nll_mean_logits",
+        "ood.fpr95",
+        "1-margin",
+        "low-contrast",
+        "40 frames",
+    ] {
+        assert!(table.contains(word), "{word} is missing in: {table}");
+    }
+}
+
+#[test]
+fn a_requirement_that_does_not_hold_fails_after_the_figures() {
+    let model = model::trained();
+    let given = ["evaluate", "--model", text(&model), "--json"];
+    let command = |args: &'static str| given.into_iter().chain(args.split(' '));
+    let held = "--limit 20 --passes 3 --require accuracy>=0.5 --require flags.glare<=20";
+    succeed("host", command(held));
+    let broken =
+        "--limit 20 --passes 3 --require nll>=0 --require accuracy>=1.5 --require frames<=19";
+    fail(
+        "host",
+        command(broken),
+        &[
+            "accuracy>=1.5 is required",
+            "frames<=19 is required, and it is 20",
+        ],
+    );
+    let figures = object(&stdout(&run("host", command(broken))));
+    assert_eq!(figures["frames"], 20);
+    fail(
+        "host",
+        command("--require ood.auroc.1-margin>=0.5"),
+        &["needs --ood"],
+    );
+}
+
+#[test]
+fn bad_inputs_are_told() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let model = model::trained();
+    let alone = folder.path().join("alone.onnx");
+    std::fs::copy(&model, &alone).expect("copied");
+    let absent = folder.path().join("absent.onnx");
+    let refuse = |model: &Path, args: &str, words: &[&str]| {
+        let given = ["evaluate", "--model", text(model), "--limit", "8"];
+        fail("host", given.into_iter().chain(args.split(' ')), words);
+    };
+    refuse(&absent, "--engine tract", &["absent.onnx"]);
+    refuse(&absent, "--engine torch", &["absent.onnx"]);
+    refuse(
+        &alone,
+        "--engine torch",
+        &["host train", "alone.safetensors"],
+    );
+    refuse(folder.path(), "--engine torch", &["model.safetensors"]);
+    refuse(&model, "--dataset no-such-set", &["no-such-set", "mnist"]);
+    refuse(&model, "--ood no-such-set", &["no-such-set", "mnist"]);
+    std::fs::write(&alone, b"this is no model").expect("written");
+    refuse(&alone, "--threads 2", &["alone.onnx"]);
+
+    // Two classes, and a model of ten.
+    let pictures = folder.path().join("pictures");
+    for class in ["train/a", "train/b", "test/a", "test/b"] {
+        let class = pictures.join(class);
+        std::fs::create_dir_all(&class).expect("created");
+        std::fs::write(class.join("1.pgm"), b"P5 2 2 255\n0123").expect("written");
+    }
+    let set = format!("--dataset {}", text(&pictures));
+    refuse(&model, &set, &["the model has 10 classes", "has 2"]);
+}

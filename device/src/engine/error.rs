@@ -12,7 +12,7 @@ pub enum EngineError {
     Prepare {
         /// The engine.
         engine: &'static str,
-        /// `stem` or `head`.
+        /// `stem`, `head`, or `graph` for the model uncut.
         part: &'static str,
         /// The runtime's own words, on one line.
         reason: String,
@@ -22,7 +22,7 @@ pub enum EngineError {
     Run {
         /// The engine.
         engine: &'static str,
-        /// `stem` or `head`.
+        /// `stem`, `head`, or `graph` for the model uncut.
         part: &'static str,
         /// The runtime's own words, on one line.
         reason: String,

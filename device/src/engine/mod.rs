@@ -11,6 +11,8 @@ use core::ops::Range;
 mod error;
 #[cfg(feature = "ort")]
 pub mod ort;
+#[cfg(feature = "ort")]
+pub mod ort_live;
 #[cfg(feature = "onnx")]
 pub mod proof;
 #[cfg(feature = "onnx")]

@@ -25,6 +25,9 @@ enum Command {
     Train(cmd::train::Args),
     Export(cmd::export::Args),
     Monitor(cmd::monitor::Args),
+    Bench(cmd::bench::Args),
+    #[command(hide = true)]
+    BenchWorker(cmd::bench::WorkerArgs),
     Data(cmd::data::Args),
     Doctor(cmd::doctor::Args),
     /// Print a completion script for a shell.
@@ -42,6 +45,8 @@ fn main() -> ExitCode {
         Command::Train(args) => cmd::train::run(args),
         Command::Export(args) => cmd::export::run(args),
         Command::Monitor(args) => cmd::monitor::run(&args),
+        Command::Bench(args) => cmd::bench::run(&args),
+        Command::BenchWorker(args) => cmd::bench::run_worker(args),
         Command::Data(args) => cmd::data::run(args),
         Command::Doctor(args) => cmd::doctor::run(&args),
         Command::Completions { shell } => {

@@ -8,12 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::INTERRUPTED;
 use crate::lenet::SITES;
 use crate::torch::{self, DeviceChoice};
 use crate::train::{Interrupted, Job, Progress, Recipe, recipe_of, train};
-
-/// What a shell reports for a program that Ctrl-C ended: 128 + SIGINT.
-const INTERRUPTED: i32 = 130;
 
 /// Train a LeNet with dropout, test it with and without, and export it.
 ///

@@ -4,6 +4,7 @@
 
 #![warn(missing_docs)]
 
+pub mod bench;
 pub mod cmd;
 pub mod data;
 pub mod evaluate;

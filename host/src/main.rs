@@ -26,6 +26,9 @@ enum Command {
     Export(cmd::export::Args),
     Evaluate(cmd::evaluate::Args),
     Monitor(cmd::monitor::Args),
+    Bench(cmd::bench::Args),
+    #[command(hide = true)]
+    BenchWorker(cmd::bench::WorkerArgs),
     Data(cmd::data::Args),
     Doctor(cmd::doctor::Args),
     /// Print a completion script for a shell.
@@ -44,6 +47,8 @@ fn main() -> ExitCode {
         Command::Export(args) => cmd::export::run(args),
         Command::Evaluate(args) => cmd::evaluate::run(args),
         Command::Monitor(args) => cmd::monitor::run(&args),
+        Command::Bench(args) => cmd::bench::run(&args),
+        Command::BenchWorker(args) => cmd::bench::run_worker(args),
         Command::Data(args) => cmd::data::run(args),
         Command::Doctor(args) => cmd::doctor::run(&args),
         Command::Completions { shell } => {

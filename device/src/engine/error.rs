@@ -15,7 +15,7 @@ pub enum EngineError {
     Prepare {
         /// The engine.
         engine: &'static str,
-        /// `stem` or `head`.
+        /// `stem`, `head`, or `graph` for the model uncut.
         part: &'static str,
         /// The runtime's own words, on one line.
         reason: String,
@@ -25,7 +25,7 @@ pub enum EngineError {
     Run {
         /// The engine.
         engine: &'static str,
-        /// `stem` or `head`.
+        /// `stem`, `head`, or `graph` for the model uncut.
         part: &'static str,
         /// The runtime's own words, on one line.
         reason: String,

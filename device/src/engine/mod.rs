@@ -12,6 +12,8 @@ mod error;
 pub mod native;
 #[cfg(feature = "ort")]
 pub mod ort;
+#[cfg(feature = "ort")]
+pub mod ort_live;
 #[cfg(feature = "onnx")]
 pub mod proof;
 #[cfg(feature = "onnx")]

@@ -52,7 +52,7 @@ pub fn find_library() -> Result<PathBuf, EngineError> {
 }
 
 /// The process has one onnxruntime environment, made when the first engine is.
-fn environment() -> Result<&'static Environment, EngineError> {
+pub(super) fn environment() -> Result<&'static Environment, EngineError> {
     static ENVIRONMENT: OnceLock<Result<Environment, String>> = OnceLock::new();
     let environment = ENVIRONMENT.get_or_init(|| {
         let path = find_library().map_err(|e| e.to_string())?;

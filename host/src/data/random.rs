@@ -21,6 +21,8 @@ pub enum Purpose {
     Mix,
     /// What is done to an image (index = image).
     Corruption,
+    /// The weights of a network that is only timed (index = its width).
+    Weights,
 }
 
 /// A stream of Philox4x32-10 blocks.

@@ -18,8 +18,16 @@ const OPSET: i64 = 13;
 const IR_VERSION: i64 = 7;
 
 /// The model with live Dropout nodes, without metadata.
+///
+/// A wider net, which only its parameters' shapes tell, is written just so.
 pub(super) fn lenet(model: &TrainedModel, keep: &[KeepProbability; SITES]) -> ModelProto {
-    let mut graph = Graph::default();
+    let mut graph = Graph {
+        units: std::array::from_fn(|site| {
+            let bias = model.parameters.get(2 * site + 1);
+            bias.map_or(0, |bias| bias.values.len())
+        }),
+        ..Graph::default()
+    };
     graph
         .inputs
         .push(value("image", DataType::Float, &[1, SIDE, SIDE]));
@@ -86,6 +94,8 @@ pub(super) fn lenet(model: &TrainedModel, keep: &[KeepProbability; SITES]) -> Mo
 
 #[derive(Default)]
 struct Graph {
+    /// Channels or units of the layer before each site.
+    units: [usize; SITES],
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
     inputs: Vec<ValueInfoProto>,
@@ -142,8 +152,9 @@ impl Graph {
         self.initializers.push(float_scalar(&ratio, dropped));
         let output = self.node("Dropout", name, &[input, &ratio, "training_mode"], &[]);
         let mask = format!("keep_mask.{name}");
-        self.outputs
-            .push(value(&mask, DataType::Bool, SITE_SHAPES[site]));
+        let mut shape = SITE_SHAPES[site].to_vec();
+        shape[0] = self.units[site];
+        self.outputs.push(value(&mask, DataType::Bool, &shape));
         if let Some(node) = self.nodes.last_mut() {
             node.output.push(mask);
         }

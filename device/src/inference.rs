@@ -8,6 +8,7 @@ use core::fmt;
 use core::ops::Range;
 
 use shared::image::{self, Fit, FrameStatistics, GrayFrame, ImageError, Normalisation, Rect};
+use shared::stopping::{self, Delta, Record};
 use shared::triage::{Cause, Causes, Thresholds, Verdict};
 use shared::uncertainty::{Measures, PassAccumulator, UncertaintyError};
 use shared::wire::message::{Report, Statistics};
@@ -22,6 +23,9 @@ pub const MAX_CHANNELS: usize = 4;
 pub struct Settings {
     /// Stochastic passes per frame (T), at least 1.
     pub passes: u32,
+    /// Stop before the last pass when the decision is settled ([`shared::stopping`]), with this
+    /// probability that all passes would have decided otherwise.
+    pub adaptive: Option<Delta>,
     /// Passes handed to the engine at a time; the size of the logits buffer follows from it.
     pub block: u32,
     /// Normalisation per channel. A grey frame feeds every channel of the model.
@@ -44,9 +48,11 @@ pub struct Buffers<B> {
     pub input: B,
     /// Raw outputs of one block of passes, `[pass][class]`.
     pub logits: B,
+    /// What adaptive stopping remembers of each pass; empty without it.
+    pub record: B,
 }
 
-/// Lengths of the three [`Buffers`], in elements.
+/// Lengths of the [`Buffers`], in elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferLengths {
     /// Height × width.
@@ -55,16 +61,22 @@ pub struct BufferLengths {
     pub input: usize,
     /// Block × classes.
     pub logits: usize,
+    /// [`Record::length`] of all passes, or 0.
+    pub record: usize,
 }
 
 impl BufferLengths {
-    /// Lengths needed for a model of `shape` and `classes`, sampled `block` passes at a time.
+    /// Lengths needed for a model of `shape` and `classes`, sampled as `settings` say.
     #[must_use]
-    pub fn new(shape: InputShape, classes: usize, block: u32) -> Self {
+    pub fn new(shape: InputShape, classes: usize, settings: &Settings) -> Self {
         Self {
             luma: shape.height * shape.width,
             input: shape.len(),
-            logits: block as usize * classes,
+            logits: settings.block as usize * classes,
+            record: match settings.adaptive {
+                Some(_) => Record::length(settings.passes, classes),
+                None => 0,
+            },
         }
     }
 }
@@ -172,10 +184,11 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
             return Err(InferenceError::Channels(shape.channels));
         }
         let accumulator = PassAccumulator::new(engine.classes()).map_err(InferenceError::Output)?;
-        let needed = BufferLengths::new(shape, engine.classes(), settings.block);
+        let needed = BufferLengths::new(shape, engine.classes(), &settings);
         if buffers.luma.as_mut().len() < needed.luma
             || buffers.input.as_mut().len() < needed.input
             || buffers.logits.as_mut().len() < needed.logits
+            || buffers.record.as_mut().len() < needed.record
         {
             return Err(InferenceError::BufferTooShort);
         }
@@ -237,25 +250,28 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
         self.engine
             .begin(frame, input)
             .map_err(InferenceError::Engine)?;
+        self.decide(image)
+    }
 
-        self.accumulator.reset();
-        let classes = self.engine.classes();
-        for block in blocks(self.settings.passes, self.settings.block) {
-            let logits = &mut self.buffers.logits.as_mut()[..block.len() * classes];
-            self.engine
-                .sample(block, logits)
-                .map_err(InferenceError::Engine)?;
-            for pass in logits.chunks_exact(classes) {
-                self.accumulator
-                    .push(pass)
-                    .map_err(InferenceError::Output)?;
-            }
-        }
-        // `new` refuses zero passes, so there are measures.
-        let measures = self
-            .accumulator
-            .measures()
-            .ok_or(InferenceError::NoPasses)?;
+    /// As [`Inference::judge`], for a model input that is normalised already, `[channel][row][column]`, and the statistics of its picture.
+    ///
+    /// # Errors
+    /// As [`Inference::judge`].
+    pub fn judge_input(
+        &mut self,
+        frame: u32,
+        input: &[f32],
+        image: FrameStatistics,
+    ) -> Result<Outcome<N>, InferenceError<E::Error>> {
+        self.engine
+            .begin(frame, input)
+            .map_err(InferenceError::Engine)?;
+        self.decide(image)
+    }
+
+    /// Decides about the frame begun last.
+    fn decide(&mut self, image: FrameStatistics) -> Result<Outcome<N>, InferenceError<E::Error>> {
+        let measures = self.sample(&image)?;
         let causes = self.settings.thresholds.judge(&measures, &image);
         Ok(Outcome {
             measures,
@@ -263,13 +279,61 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
             causes,
         })
     }
+
+    /// Samples the frame begun last, all its passes or as many as its decision takes.
+    fn sample(&mut self, image: &FrameStatistics) -> Result<Measures<N>, InferenceError<E::Error>> {
+        let Settings {
+            passes,
+            adaptive,
+            block,
+            thresholds,
+            ..
+        } = &self.settings;
+        let classes = self.engine.classes();
+        let mut record = Record::new(self.buffers.record.as_mut(), classes);
+        let image = thresholds.judge_image(image);
+        self.accumulator.reset();
+        // Looks at the decision do not depend on how many passes the engine runs at a time.
+        let look = adaptive.map_or(*passes, |_| stopping::BLOCK);
+        let mut settled = None;
+        for until_look in blocks(0..*passes, look) {
+            for block in blocks(until_look, *block) {
+                let logits = &mut self.buffers.logits.as_mut()[..block.len() * classes];
+                self.engine
+                    .sample(block, logits)
+                    .map_err(InferenceError::Engine)?;
+                for pass in logits.chunks_exact(classes) {
+                    self.accumulator
+                        .push(pass)
+                        .map_err(InferenceError::Output)?;
+                    if adaptive.is_some() {
+                        record.push(&self.accumulator);
+                    }
+                }
+            }
+            // `new` refuses zero passes, so there are measures.
+            let measures = self
+                .accumulator
+                .measures()
+                .ok_or(InferenceError::NoPasses)?;
+            let done = adaptive.is_some_and(|delta| {
+                stopping::settled(delta, *passes, &record, &measures, thresholds, image)
+            });
+            settled = Some(measures);
+            if done {
+                break;
+            }
+        }
+        settled.ok_or(InferenceError::NoPasses)
+    }
 }
 
-/// The passes `0..passes` in consecutive ranges of at most `block`.
-fn blocks(passes: u32, block: u32) -> impl Iterator<Item = Range<u32>> {
-    (0..passes)
+/// `passes` in consecutive ranges of at most `block`.
+fn blocks(passes: Range<u32>, block: u32) -> impl Iterator<Item = Range<u32>> {
+    let end = passes.end;
+    passes
         .step_by(block as usize)
-        .map(move |first| first..passes.min(first.saturating_add(block)))
+        .map(move |first| first..end.min(first.saturating_add(block)))
 }
 
 /// Running totals over frames, for the link's statistics messages.
@@ -337,7 +401,7 @@ mod tests {
 
     #[test]
     fn blocks_cover_every_pass_once() {
-        let all = |passes, block| blocks(passes, block).collect::<Vec<_>>();
+        let all = |passes, block| blocks(0..passes, block).collect::<Vec<_>>();
         assert_eq!(all(100, 32), [0..32, 32..64, 64..96, 96..100]);
         assert_eq!(all(1, 32), vec![Range { start: 0, end: 1 }]);
         assert_eq!(all(64, 32), [0..32, 32..64]);
@@ -384,6 +448,7 @@ mod tests {
     fn settings(passes: u32, block: u32, thresholds: Thresholds) -> Settings {
         Settings {
             passes,
+            adaptive: None,
             block,
             normalisation: [Normalisation::MNIST; MAX_CHANNELS],
             crop: None,
@@ -397,6 +462,7 @@ mod tests {
             luma: vec![0.0; 4],
             input: vec![0.0; 4],
             logits: vec![0.0; logits],
+            record: Vec::new(),
         }
     }
 
@@ -418,6 +484,62 @@ mod tests {
             [Cause::Unfamiliar]
         );
         assert_eq!(outcome.report(7, 1, 2).passes, 10);
+    }
+
+    #[test]
+    fn adaptive_sampling_stops_at_a_look_whatever_the_block() {
+        // Every pass votes for class 0, the more the later it is.
+        struct Agreeing;
+        impl Engine for Agreeing {
+            type Error = core::convert::Infallible;
+            fn name(&self) -> &'static str {
+                "agreeing"
+            }
+            fn input_shape(&self) -> InputShape {
+                Alternating.input_shape()
+            }
+            fn classes(&self) -> usize {
+                2
+            }
+            fn begin(&mut self, _: u32, _: &[f32]) -> Result<(), Self::Error> {
+                Ok(())
+            }
+            fn sample(
+                &mut self,
+                passes: Range<u32>,
+                logits: &mut [f32],
+            ) -> Result<(), Self::Error> {
+                for (pass, out) in passes.zip(logits.chunks_exact_mut(2)) {
+                    out.copy_from_slice(&[5.0 + 0.01 * pass as f32, 0.0]);
+                }
+                Ok(())
+            }
+        }
+        let picture = GrayFrame::new(2, 2, 2, &[0, 255, 0, 255]).expect("valid");
+        for block in [1, 5, 16, 100] {
+            let mut settings = settings(100, block, Thresholds::OFF);
+            settings.adaptive = Some(Delta::DEFAULT);
+            let room = |record| Buffers {
+                record: vec![0.0; record],
+                ..buffers(2 * block as usize)
+            };
+            let short = Inference::<_, _, 4>::new(Agreeing, settings.clone(), room(299));
+            assert_eq!(short.err(), Some(InferenceError::BufferTooShort));
+            let mut inference =
+                Inference::<_, _, 4>::new(Agreeing, settings, room(300)).expect("valid");
+            let outcome = inference.judge(0, &picture).expect("judged");
+            assert_eq!(outcome.measures.passes, stopping::BLOCK);
+        }
+        // Passes that contradict each other settle nothing.
+        let mut settings = settings(100, 100, Thresholds::OFF);
+        settings.adaptive = Some(Delta::DEFAULT);
+        let room = Buffers {
+            record: vec![0.0; 300],
+            ..buffers(200)
+        };
+        let mut inference = Inference::<_, _, 4>::new(Alternating, settings, room).expect("valid");
+        let outcome = inference.judge(0, &picture).expect("judged");
+        assert_eq!(outcome.measures.passes, 100);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use shared::image::{Fit, Normalisation, Rect};
+use shared::stopping::{self, Delta};
 use shared::triage::Thresholds;
 
 use crate::engine::native::{Level, NativeEngine, Plan, PlanError};
@@ -79,12 +80,16 @@ impl FromStr for EngineKind {
 /// What the caller chooses; the rest comes from the model file.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The engine.
-    pub engine: EngineKind,
-    /// Stochastic passes per frame.
+    /// The engine; if `None`, native where the model fits it, else tract.
+    pub engine: Option<EngineKind>,
+    /// Stochastic passes per frame; with `adaptive`, at most.
     pub passes: u32,
+    /// Stop when the decision is settled, with this probability to differ from that of all passes.
+    pub adaptive: Option<Delta>,
     /// Passes per batch of the engine.
     pub block: u32,
+    /// Threads that share the passes of a frame; tract has one only.
+    pub threads: usize,
     /// Seed of the masks; the model's own if `None`.
     pub seed: Option<u64>,
     /// Part of the picture to look at.
@@ -98,9 +103,11 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            engine: EngineKind::Tract,
+            engine: None,
             passes: 100,
+            adaptive: None,
             block: 100,
+            threads: 1,
             seed: None,
             crop: None,
             fit: Fit::default(),
@@ -165,18 +172,25 @@ impl Session {
         let thresholds = options.thresholds.or(metadata.thresholds);
         let settings = Settings {
             passes: options.passes,
+            adaptive: options.adaptive,
             block: options.block.min(options.passes),
             normalisation: per_channel(&metadata.normalisation, model.input_shape().channels)?,
             crop: options.crop,
             fit: options.fit,
             thresholds: thresholds.unwrap_or_else(|| Thresholds::uncalibrated(model.classes())),
         };
-        let engine = open_engine(options.engine, &model, settings.block, seed)?;
-        let lengths = BufferLengths::new(engine.input_shape(), engine.classes(), settings.block);
+        // Of adaptive sampling no batch is larger than what is run between two looks.
+        let block = match settings.adaptive {
+            Some(_) => settings.block.min(stopping::BLOCK),
+            None => settings.block,
+        };
+        let engine = open_engine(options.engine, &model, block, seed, options.threads)?;
+        let lengths = BufferLengths::new(engine.input_shape(), engine.classes(), &settings);
         let buffers = Buffers {
             luma: vec![0.0; lengths.luma],
             input: vec![0.0; lengths.input],
             logits: vec![0.0; lengths.logits],
+            record: vec![0.0; lengths.record],
         };
         let inference = Inference::new(engine, settings, buffers)?;
         Ok(Self {
@@ -188,37 +202,45 @@ impl Session {
     }
 }
 
-/// Plans `model` for an engine, `block` passes per batch.
+/// Plans `model` for an engine: native where it fits, else tract, if none is named. `block` is the
+/// passes per batch, `threads` how many share the passes of a frame.
 ///
 /// # Errors
 /// If the engine was not built in, is not installed, or cannot run the model.
 pub fn open_engine(
-    kind: EngineKind,
+    kind: Option<EngineKind>,
     model: &Model,
     block: u32,
     seed: u64,
+    threads: usize,
 ) -> Result<AnyEngine, SessionError> {
+    let native = |plan| NativeEngine::new(plan, Level::detect(), seed, threads);
     match kind {
-        EngineKind::Native => {
-            let plan = Plan::from_model(model)?;
-            Ok(Box::new(NativeEngine::new(plan, Level::detect(), seed, 1)?))
-        }
+        None => match Plan::from_model(model) {
+            Ok(plan) => Ok(Box::new(native(plan)?)),
+            Err(error) => {
+                tracing::info!("tract runs the model: {error}");
+                open_engine(Some(EngineKind::Tract), model, block, seed, threads)
+            }
+        },
+        Some(EngineKind::Native) => Ok(Box::new(native(Plan::from_model(model)?)?)),
         #[cfg(feature = "tract")]
-        EngineKind::Tract => Ok(Box::new(crate::engine::tract::TractEngine::new(
+        Some(EngineKind::Tract) => Ok(Box::new(crate::engine::tract::TractEngine::new(
             model,
             block as usize,
             seed,
         )?)),
         #[cfg(not(feature = "tract"))]
-        EngineKind::Tract => Err(SessionError::NotBuilt("tract")),
+        Some(EngineKind::Tract) => Err(SessionError::NotBuilt("tract")),
         #[cfg(feature = "ort")]
-        EngineKind::Ort => Ok(Box::new(crate::engine::ort::OrtEngine::new(
+        Some(EngineKind::Ort) => Ok(Box::new(crate::engine::ort::OrtEngine::with_threads(
             model,
             block as usize,
             seed,
+            threads,
         )?)),
         #[cfg(not(feature = "ort"))]
-        EngineKind::Ort => Err(SessionError::NotBuilt("ort")),
+        Some(EngineKind::Ort) => Err(SessionError::NotBuilt("ort")),
     }
 }
 

@@ -93,6 +93,7 @@ extern crate std;
 
 pub mod image;
 pub mod mask;
+pub mod stopping;
 pub mod triage;
 pub mod uncertainty;
 pub mod wire;

@@ -348,18 +348,37 @@ impl Thresholds {
         statistics: &FrameStatistics,
     ) -> Causes {
         let crossed = [
-            measures.predictive_entropy as f32 > self.max_predictive_entropy,
-            measures.mutual_information as f32 > self.max_mutual_information,
-            measures.expected_entropy as f32 > self.max_expected_entropy,
-            statistics.saturated > self.max_saturated,
-            statistics.mean > self.max_mean,
-            statistics.mean < self.min_mean,
-            statistics.contrast < self.min_contrast,
-            statistics.sharpness < self.min_sharpness,
+            (
+                Cause::Uncertain,
+                measures.predictive_entropy as f32 > self.max_predictive_entropy,
+            ),
+            (
+                Cause::Unfamiliar,
+                measures.mutual_information as f32 > self.max_mutual_information,
+            ),
+            (
+                Cause::Ambiguous,
+                measures.expected_entropy as f32 > self.max_expected_entropy,
+            ),
         ];
-        Cause::ALL
+        let crossed = crossed
             .into_iter()
-            .zip(crossed)
+            .filter_map(|(cause, crossed)| crossed.then_some(cause));
+        crossed.chain(self.judge_image(statistics).iter()).collect()
+    }
+
+    /// Those of the causes that depend on the picture alone.
+    #[must_use]
+    pub fn judge_image(&self, statistics: &FrameStatistics) -> Causes {
+        let crossed = [
+            (Cause::Glare, statistics.saturated > self.max_saturated),
+            (Cause::Overexposed, statistics.mean > self.max_mean),
+            (Cause::Underexposed, statistics.mean < self.min_mean),
+            (Cause::LowContrast, statistics.contrast < self.min_contrast),
+            (Cause::Obscured, statistics.sharpness < self.min_sharpness),
+        ];
+        crossed
+            .into_iter()
             .filter_map(|(cause, crossed)| crossed.then_some(cause))
             .collect()
     }

@@ -75,6 +75,9 @@ pub struct PassAccumulator<const N: usize> {
     logit_sums: [f64; N],
     expected_entropy: f64,
     votes: [u32; N],
+    /// Of the pass pushed last.
+    probabilities: [f64; N],
+    entropy: f64,
 }
 
 impl<const N: usize> PassAccumulator<N> {
@@ -97,17 +100,22 @@ impl<const N: usize> PassAccumulator<N> {
             logit_sums: [0.0; N],
             expected_entropy: 0.0,
             votes: [0; N],
+            probabilities: [0.0; N],
+            entropy: 0.0,
         })
     }
 
     /// Forgets all passes, as at the start of a frame.
     pub fn reset(&mut self) {
+        // No more than is used: there may be room for many more classes.
         self.passes = 0;
-        self.mean_probabilities = [0.0; N];
-        self.squared_deviations = [0.0; N];
-        self.logit_sums = [0.0; N];
+        self.mean_probabilities[..self.classes].fill(0.0);
+        self.squared_deviations[..self.classes].fill(0.0);
+        self.logit_sums[..self.classes].fill(0.0);
         self.expected_entropy = 0.0;
-        self.votes = [0; N];
+        self.votes[..self.classes].fill(0);
+        self.probabilities[..self.classes].fill(0.0);
+        self.entropy = 0.0;
     }
 
     /// Passes accumulated since the last reset.
@@ -137,27 +145,28 @@ impl<const N: usize> PassAccumulator<N> {
         if let Some(class) = logits.iter().position(|logit| !logit.is_finite()) {
             return Err(UncertaintyError::NonFinite { class });
         }
-        let mut wide = [0.0; N];
-        for (wide, logit) in wide.iter_mut().zip(logits) {
-            *wide = f64::from(*logit);
-        }
-        let wide = &wide[..self.classes];
-        let mut probabilities = [0.0; N];
-        let probabilities = &mut probabilities[..self.classes];
-        let entropy = softmax_with_entropy(wide, probabilities);
+        let probabilities = &mut self.probabilities[..self.classes];
+        self.entropy = softmax_with_entropy(logits, probabilities);
 
         self.passes += 1;
         let passes = f64::from(self.passes);
-        for (class, (&probability, &logit)) in probabilities.iter().zip(wide).enumerate() {
+        for (class, (&probability, &logit)) in probabilities.iter().zip(logits).enumerate() {
             let before = probability - self.mean_probabilities[class];
             self.mean_probabilities[class] += before / passes;
             let after = probability - self.mean_probabilities[class];
             self.squared_deviations[class] += before * after;
-            self.logit_sums[class] += logit;
+            self.logit_sums[class] += f64::from(logit);
         }
-        self.expected_entropy += (entropy - self.expected_entropy) / passes;
-        self.votes[argmax(wide)] += 1;
+        self.expected_entropy += (self.entropy - self.expected_entropy) / passes;
+        self.votes[largest_logit(logits)] += 1;
         Ok(())
+    }
+
+    /// Probabilities, `[classes]`, and entropy, nats, of the pass pushed last; zeros before the
+    /// first.
+    #[must_use]
+    pub fn last_pass(&self) -> (&[f64], f64) {
+        (&self.probabilities[..self.classes], self.entropy)
     }
 
     /// The measures over the passes so far; `None` before the first.
@@ -193,8 +202,11 @@ impl<const N: usize> PassAccumulator<N> {
         };
 
         let mut standard_deviations = [0.0; N];
-        for (deviation, sum) in standard_deviations.iter_mut().zip(self.squared_deviations) {
-            *deviation = libm::sqrt((sum / passes).max(0.0));
+        let mut mean_logits = [0.0; N];
+        for class in 0..self.classes {
+            let variance = self.squared_deviations[class] / passes;
+            standard_deviations[class] = libm::sqrt(variance.max(0.0));
+            mean_logits[class] = self.logit_sums[class] / passes;
         }
         let winner = self.votes[..self.classes]
             .iter()
@@ -212,7 +224,7 @@ impl<const N: usize> PassAccumulator<N> {
             margin: (confidence - runner_up).max(0.0),
             classes: self.classes,
             mean_probabilities: self.mean_probabilities,
-            mean_logits: self.logit_sums.map(|sum| sum / passes),
+            mean_logits,
             standard_deviations,
         })
     }
@@ -337,11 +349,12 @@ fn entropy_around(probabilities: &[f64], largest: usize) -> f64 {
 ///
 /// With `s = z − max z` and `L = ln Σ exp s`: `−Σ p ln p = L − Σ p s`, where no term is negative, so
 /// nothing cancels, and where `L = ln1p(Σ of all but the largest)`.
-fn softmax_with_entropy(logits: &[f64], probabilities: &mut [f64]) -> f64 {
-    let largest = argmax(logits);
+fn softmax_with_entropy(logits: &[f32], probabilities: &mut [f64]) -> f64 {
+    let largest = largest_logit(logits);
+    let top = f64::from(logits[largest]);
     let mut others = 0.0;
     for (class, (p, &logit)) in probabilities.iter_mut().zip(logits).enumerate() {
-        *p = libm::exp(logit - logits[largest]);
+        *p = libm::exp(f64::from(logit) - top);
         if class != largest {
             others += *p;
         }
@@ -350,7 +363,18 @@ fn softmax_with_entropy(logits: &[f64], probabilities: &mut [f64]) -> f64 {
     let mut entropy = libm::log1p(others);
     for (p, &logit) in probabilities.iter_mut().zip(logits) {
         *p /= sum;
-        entropy += *p * (logits[largest] - logit);
+        entropy += *p * (top - f64::from(logit));
     }
     entropy
+}
+
+/// As [`argmax`].
+fn largest_logit(logits: &[f32]) -> usize {
+    let mut best = 0;
+    for (index, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = index;
+        }
+    }
+    best
 }

@@ -29,35 +29,40 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut source = Source::open(&args.source, &std::sync::Arc::default())?;
     let mut picture = Frame::default();
     let mut times = Vec::new();
+    let mut passes_run = Vec::new();
     for number in 0..=args.frames {
         if !source.next_frame(&mut picture)? {
             break;
         }
         let started = Instant::now();
-        session.inference.judge(number, &picture.view()?)?;
+        let outcome = session.inference.judge(number, &picture.view()?)?;
         times.push(started.elapsed().as_secs_f64() * 1000.0);
+        passes_run.push(f64::from(outcome.measures.passes));
     }
     // The first frame pays for caches and lazily made plans.
     let mut times = times.split_off(1.min(times.len()));
+    let passes_run = passes_run.split_off(1.min(passes_run.len()));
     anyhow::ensure!(
         !times.is_empty(),
         "the source has too few frames: at least 2 are needed"
     );
     times.sort_by(f64::total_cmp);
     let (engine, passes) = (session.inference.engine().name(), args.model.passes);
+    let mean_passes = passes_run.iter().sum::<f64>() / passes_run.len() as f64;
     let (median, least, most) = (times[times.len() / 2], times[0], times[times.len() - 1]);
     let rss = peak_rss_mib();
     let mut out = std::io::stdout().lock();
     if args.json {
         let row = json!({
-            "engine": engine, "passes": passes, "frames": times.len(),
+            "engine": engine, "threads": args.model.threads, "passes": passes,
+            "mean_passes": mean_passes, "frames": times.len(),
             "ms_per_frame": median, "ms_min": least, "ms_max": most, "peak_rss_mib": rss,
         });
         writeln!(out, "{row}")?;
     } else {
         writeln!(
             out,
-            "{engine}, {passes} passes, {} frames: median {median:.2} ms a frame (least {least:.2}, most {most:.2})",
+            "{engine}, {} frames of {mean_passes:.1} passes: median {median:.3} ms a frame (least {least:.3}, most {most:.3})",
             times.len()
         )?;
         if let Some(rss) = rss {

@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use device::engine::proof::{Proof, prove};
+use device::engine::native::{Level, NativeEngine, Plan, PlanError};
+use device::engine::proof::{Proof, agreement, prove};
+use device::engine::{Engine, EngineError};
 use device::onnx::Model;
 use device::session::EngineKind;
 use serde_json::json;
@@ -20,7 +22,8 @@ pub(crate) struct Args {
     /// ONNX classifier with live dropout.
     #[arg(value_name = "FILE")]
     model: PathBuf,
-    /// What runs the model: tract or ort (onnxruntime).
+    /// What runs the model for the proof: tract or ort (onnxruntime). Where the model fits the
+    /// native engine, that has to agree, pass by pass.
     #[arg(long, default_value = "tract")]
     engine: EngineKind,
     /// Seed of the masks; the model file's own if not given.
@@ -34,23 +37,29 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let model = Model::load(&args.model)?;
     let seed = args.seed.unwrap_or(model.metadata().seed);
-    let proof = match args.engine {
+    let (proof, native) = match args.engine {
+        // It cannot be told its masks: what is proved with tract is what it has to agree with.
         #[cfg(feature = "tract")]
-        EngineKind::Tract => {
+        EngineKind::Native | EngineKind::Tract => {
             let mut engine = device::engine::tract::TractEngine::new(&model, BLOCK, seed)?;
-            prove(&model, &mut engine, seed)?
+            let proof = prove(&model, &mut engine, seed)?;
+            (proof, native_agrees(&model, &mut engine, seed)?)
         }
         #[cfg(feature = "ort")]
         EngineKind::Ort => {
             let mut engine = device::engine::ort::OrtEngine::new(&model, BLOCK, seed)?;
-            prove(&model, &mut engine, seed)?
+            let proof = prove(&model, &mut engine, seed)?;
+            (proof, native_agrees(&model, &mut engine, seed)?)
         }
         #[allow(unreachable_patterns)]
         _ => anyhow::bail!("this program was built without that engine"),
     };
+    if let (EngineKind::Native, Err(reason)) = (args.engine, &native) {
+        anyhow::bail!("{reason}");
+    }
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", as_json(&model, &proof))?;
+        writeln!(out, "{}", as_json(&model, &proof, &native))?;
         return Ok(());
     }
     for (site, seen) in model.sites().iter().zip(&proof.sites) {
@@ -63,10 +72,32 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for idle in model.idle_dropouts() {
         writeln!(out, "idle  {}: {}", idle.name, idle.reason)?;
     }
+    match native {
+        Ok(difference) => writeln!(
+            out,
+            "native engine: the same logits within {difference:.1e}"
+        )?,
+        Err(reason) => writeln!(out, "native engine: {reason}")?,
+    }
     Ok(())
 }
 
-fn as_json(model: &Model, proof: &Proof) -> serde_json::Value {
+/// How far the native engine's passes are from those of `engine`, or why it cannot run the model.
+fn native_agrees<E: Engine<Error = EngineError>>(
+    model: &Model,
+    engine: &mut E,
+    seed: u64,
+) -> anyhow::Result<Result<f32, PlanError>> {
+    match Plan::from_model(model) {
+        Ok(plan) => {
+            let mut native = NativeEngine::new(plan, Level::detect(), seed, 1)?;
+            Ok(Ok(agreement(model, &mut native, engine, seed)?))
+        }
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+fn as_json(model: &Model, proof: &Proof, native: &Result<f32, PlanError>) -> serde_json::Value {
     let sites: Vec<_> = model
         .sites()
         .iter()
@@ -84,5 +115,12 @@ fn as_json(model: &Model, proof: &Proof) -> serde_json::Value {
         .iter()
         .map(|idle| json!({"name": idle.name, "reason": idle.reason.to_string()}))
         .collect();
-    json!({"live": true, "sites": sites, "idle": idle, "batch_difference": proof.batch_difference})
+    let native = match native {
+        Ok(difference) => json!({"fits": true, "difference": difference}),
+        Err(reason) => json!({"fits": false, "reason": reason.to_string()}),
+    };
+    json!({
+        "live": true, "sites": sites, "idle": idle, "batch_difference": proof.batch_difference,
+        "native": native,
+    })
 }

@@ -8,6 +8,7 @@ pub(crate) mod run;
 use std::path::PathBuf;
 
 use device::session::{EngineKind, Options, Session};
+use shared::stopping::Delta;
 
 /// The model and how it is run: common to `run`, `check` and `bench`.
 #[derive(Debug, clap::Args)]
@@ -15,12 +16,22 @@ pub(crate) struct ModelArgs {
     /// ONNX classifier with live dropout.
     #[arg(long, value_name = "FILE")]
     pub(crate) model: PathBuf,
-    /// What runs the model: tract or ort (onnxruntime).
-    #[arg(long, default_value = "tract")]
-    pub(crate) engine: EngineKind,
-    /// Stochastic passes per frame (T).
+    /// What runs the model: native (this project's own), tract, or ort (onnxruntime). If not given,
+    /// native where the model fits it, else tract; the log says which.
+    #[arg(long)]
+    pub(crate) engine: Option<EngineKind>,
+    /// Stochastic passes per frame (T); with --adaptive, at most.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) passes: u32,
+    /// Stop sampling a frame when its class and verdict are settled.
+    #[arg(long)]
+    pub(crate) adaptive: bool,
+    /// With --adaptive: the probability with which a decision may differ from that of all passes.
+    #[arg(long, value_name = "PROBABILITY", requires = "adaptive", default_value_t = Delta::DEFAULT)]
+    pub(crate) delta: Delta,
+    /// Threads that share the passes of one frame. Results do not depend on it. (tract: one only)
+    #[arg(long, default_value_t = 1, value_parser = threads)]
+    pub(crate) threads: usize,
     /// Passes per batch of the engine; less takes less memory.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) block: u32,
@@ -34,6 +45,8 @@ impl ModelArgs {
         Options {
             engine: self.engine,
             passes: self.passes,
+            adaptive: self.adaptive.then_some(self.delta),
+            threads: self.threads,
             block: self.block,
             seed: self.seed,
             ..Options::default()
@@ -42,5 +55,14 @@ impl ModelArgs {
 
     pub(crate) fn open(&self, options: &Options) -> anyhow::Result<Session> {
         Ok(Session::open(&self.model, options)?)
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    /// More would only be a mistake.
+    const MOST: usize = 256;
+    match text.parse() {
+        Ok(threads) if (1..=MOST).contains(&threads) => Ok(threads),
+        _ => Err(format!("expected 1 to {MOST}")),
     }
 }

@@ -178,7 +178,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         hello: hello(args, &session),
     };
     tracing::info!(
-        "{} passes a frame by {}, masks of seed {}, {} classes",
+        "{}{} passes a frame by the {} engine, masks of seed {}, {} classes",
+        if args.model.adaptive { "up to " } else { "" },
         args.model.passes,
         session.inference.engine().name(),
         session.seed,

@@ -7,7 +7,7 @@
 use shared::mask::{MaskSource, philox4x32_10};
 use thiserror::Error;
 
-use super::{EngineError, GivenMasks};
+use super::{Engine, EngineError, GivenMasks};
 use crate::onnx::Model;
 
 /// Inputs tried before a site is said to change nothing.
@@ -16,7 +16,8 @@ const FRAMES: u32 = 8;
 const PASSES: u32 = 64;
 /// Standard deviations that a keep rate may lie away from its probability.
 const SIGMAS: f64 = 5.0;
-/// How far a pass may depend on what shares its batch, relative to the largest logit.
+/// How far a pass may depend on what shares its batch, or on the engine, relative to the largest
+/// logit.
 const BATCH_TOLERANCE: f32 = 1e-4;
 
 /// What was seen at one site while it alone dropped.
@@ -81,6 +82,14 @@ pub enum ProofError {
     /// A logit is not a number.
     #[error("the model gives logits that are NaN or infinite for inputs between -1 and 2")]
     NonFinite,
+    /// Two engines compute different things.
+    #[error("{} and {} differ by {difference} of the largest logit for the same passes", .engines[0], .engines[1])]
+    Disagreement {
+        /// Their names.
+        engines: [&'static str; 2],
+        /// Largest difference of a logit, relative to the largest logit.
+        difference: f32,
+    },
     /// A pass depends on the others in its batch.
     #[error(
         "a pass gives other logits in a batch than alone (difference {difference}): the model mixes the images of a batch"
@@ -175,6 +184,40 @@ pub fn prove<E: GivenMasks + ?Sized>(
         sites,
         batch_difference,
     })
+}
+
+/// Largest difference of a logit between two engines that run the same passes, over inputs of
+/// noise.
+///
+/// # Errors
+///
+/// [`ProofError::Disagreement`], when it is more than rounding, or when an engine fails.
+pub fn agreement<A, B>(model: &Model, a: &mut A, b: &mut B, seed: u64) -> Result<f32, ProofError>
+where
+    A: Engine<Error = EngineError> + ?Sized,
+    B: Engine<Error = EngineError> + ?Sized,
+{
+    let mut largest: f32 = 0.0;
+    let mut of_a = vec![0.0; PASSES as usize * model.classes()];
+    let mut of_b = of_a.clone();
+    for frame in 0..FRAMES {
+        let input = noise(seed, frame, model.input_shape().len());
+        a.begin(frame, &input)?;
+        b.begin(frame, &input)?;
+        a.sample(0..PASSES, &mut of_a)?;
+        b.sample(0..PASSES, &mut of_b)?;
+        let scale = of_b.iter().fold(1.0_f32, |most, v| most.max(v.abs()));
+        let found = difference(&of_a, &of_b) / scale;
+        // A NaN is no agreement either.
+        if !(found <= BATCH_TOLERANCE) {
+            return Err(ProofError::Disagreement {
+                engines: [a.name(), b.name()],
+                difference: found,
+            });
+        }
+        largest = largest.max(found);
+    }
+    Ok(largest)
 }
 
 /// Compares passes of the frame begun last, run alone and together.

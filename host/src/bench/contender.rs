@@ -7,11 +7,17 @@ use std::time::Instant;
 
 use anyhow::{anyhow, bail};
 use device::engine::Engine;
+use device::engine::native::{Level, NativeEngine, Plan, peak_multiply_adds_per_second};
 use device::engine::ort::OrtEngine;
 use device::engine::ort_live::LiveOrt;
 use device::engine::tract::TractEngine;
+use device::inference::{BufferLengths, Buffers, Inference, MAX_CHANNELS, Settings};
 use device::onnx::Model;
+use device::session::MAX_CLASSES;
 use serde::{Deserialize, Serialize};
+use shared::image::{Fit, FrameStatistics, Normalisation};
+use shared::stopping::{self, Delta};
+use shared::triage::Thresholds;
 
 use super::Setup;
 
@@ -22,6 +28,10 @@ const PROOF_FRAMES: u32 = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EngineName {
+    /// The device's native engine.
+    Native,
+    /// The native engine with adaptive passes, through to the decision.
+    NativeAdaptive,
     /// The device's tract engine: on one thread.
     Tract,
     /// The device's onnxruntime engine: stem, head, and masks as inputs.
@@ -32,27 +42,36 @@ pub enum EngineName {
     TorchBatched,
     /// libtorch with its own dropout, T forward passes of one frame each.
     TorchLoop,
+    /// The multiply-adds that no engine can do without, at the rate of a loop that does nothing
+    /// else. Not an engine: computed for each frame.
+    Limit,
 }
 
 impl EngineName {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
+        Self::Native,
+        Self::NativeAdaptive,
         Self::Tract,
         Self::OrtMasks,
         Self::OrtLive,
         Self::TorchBatched,
         Self::TorchLoop,
+        Self::Limit,
     ];
 
     /// As the command line and reports spell it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Native => "native",
+            Self::NativeAdaptive => "native-adaptive",
             Self::Tract => "tract",
             Self::OrtMasks => "ort-masks",
             Self::OrtLive => "ort-live",
             Self::TorchBatched => "torch-batched",
             Self::TorchLoop => "torch-loop",
+            Self::Limit => "limit",
         }
     }
 
@@ -94,7 +113,27 @@ pub(super) fn open(
 ) -> anyhow::Result<Box<dyn Contender>> {
     let (passes, seed) = (setup.passes, model.metadata().seed);
     let block = passes as usize;
+    let native = || -> anyhow::Result<NativeEngine> {
+        let plan = Plan::from_model(model)?;
+        Ok(NativeEngine::new(
+            plan,
+            Level::detect(),
+            seed,
+            setup.threads,
+        )?)
+    };
     let run: RunPasses = match setup.engine {
+        EngineName::Native => ours(native()?, passes),
+        EngineName::NativeAdaptive => {
+            return Ok(Box::new(Adaptive::open(setup, model, native()?)?));
+        }
+        EngineName::Limit => {
+            return Ok(Box::new(Limit {
+                engine: native()?,
+                threads: setup.threads,
+                passes,
+            }));
+        }
         EngineName::Tract => ours(TractEngine::new(model, block, seed)?, passes),
         EngineName::OrtMasks => {
             let engine = OrtEngine::with_threads(model, block, seed, setup.threads)?;
@@ -200,6 +239,85 @@ impl Contender for Sampling {
         (self.run)(frame, input, &mut self.logits)?;
         Ok(Timed {
             ms: started.elapsed().as_secs_f64() * 1000.0,
+            passes: self.passes,
+        })
+    }
+}
+
+/// As many passes as the decision takes.
+struct Adaptive {
+    inference: Inference<NativeEngine, Vec<f32>, MAX_CLASSES>,
+}
+
+impl Adaptive {
+    fn open(setup: &Setup, model: &Model, engine: NativeEngine) -> anyhow::Result<Self> {
+        let metadata = model.metadata();
+        let thresholds = metadata.thresholds;
+        let thresholds = thresholds.unwrap_or_else(|| Thresholds::uncalibrated(model.classes()));
+        let settings = Settings {
+            passes: setup.passes,
+            adaptive: Some(Delta::DEFAULT),
+            block: stopping::BLOCK,
+            // Inputs come normalised.
+            normalisation: [Normalisation::MNIST; MAX_CHANNELS],
+            crop: None,
+            fit: Fit::default(),
+            // No picture is flagged for what it looks like, so that the passes have to decide.
+            thresholds: Thresholds {
+                max_predictive_entropy: thresholds.max_predictive_entropy,
+                max_mutual_information: thresholds.max_mutual_information,
+                max_expected_entropy: thresholds.max_expected_entropy,
+                ..Thresholds::OFF
+            },
+        };
+        let lengths = BufferLengths::new(engine.input_shape(), engine.classes(), &settings);
+        let buffers = Buffers {
+            luma: vec![0.0; lengths.luma],
+            input: vec![0.0; lengths.input],
+            logits: vec![0.0; lengths.logits],
+            record: vec![0.0; lengths.record],
+        };
+        Ok(Self {
+            inference: Inference::new(engine, settings, buffers)?,
+        })
+    }
+}
+
+/// Statistics that no threshold looks at.
+const UNUSED: FrameStatistics = FrameStatistics {
+    mean: 0.5,
+    contrast: 0.25,
+    sharpness: 1.0,
+    saturated: 0.0,
+    dark: 0.0,
+};
+
+impl Contender for Adaptive {
+    fn frame(&mut self, frame: u32, input: &[f32]) -> anyhow::Result<Timed> {
+        let started = Instant::now();
+        let outcome = self.inference.judge_input(frame, input, UNUSED)?;
+        Ok(Timed {
+            ms: started.elapsed().as_secs_f64() * 1000.0,
+            passes: outcome.measures.passes,
+        })
+    }
+}
+
+/// What the multiply-adds of a frame would take if they were all there is to do.
+struct Limit {
+    engine: NativeEngine,
+    threads: usize,
+    passes: u32,
+}
+
+impl Contender for Limit {
+    fn frame(&mut self, frame: u32, input: &[f32]) -> anyhow::Result<Timed> {
+        const TRIALS: u32 = 3;
+        self.engine.begin(frame, input)?;
+        let needed = self.engine.necessary_multiply_adds(self.passes)?;
+        let rate = peak_multiply_adds_per_second(self.engine.level(), TRIALS);
+        Ok(Timed {
+            ms: needed as f64 / (rate * self.threads as f64) * 1000.0,
             passes: self.passes,
         })
     }

@@ -34,11 +34,14 @@ const GROWTH: Rounds = Rounds {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Engines:
+  native         the device's own engine
+  native-adaptive  the same with adaptive passes (delta 0.001), through to the decision
   tract          the device's tract engine (one thread)
   ort-masks      the device's onnxruntime engine, with masks as inputs
   ort-live       stock onnxruntime on the file as it is, with the frame T times in its batch
   torch-batched  libtorch with its own dropout, the frame expanded to a batch of T
   torch-loop     libtorch with its own dropout, T forward passes
+  limit          no engine: the multiply-adds that cannot be left out, at this machine's peak rate
 
 Examples:
   host bench --model out/model.onnx

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
+use shared::stopping::Delta;
 
 use super::long::{INTERRUPTED, progress_bar, stop_flag};
 use crate::data::DatasetName;
@@ -42,6 +43,7 @@ Examples:
   host evaluate --model out/model.onnx
   host evaluate --model out/model.onnx --engine ort --ood fashion-mnist --json
   host evaluate --model out/model.onnx --limit 1000 --require 'accuracy>=0.98' --require 'ece<=0.03'
+  host evaluate --model out/model.onnx --adaptive --delta 1e-3
   host evaluate --model out --engine torch          the weights that the model was exported from")]
 pub struct Args {
     /// ONNX classifier with live dropout; for torch also a model.safetensors or its folder.
@@ -54,6 +56,12 @@ pub struct Args {
     /// Stochastic passes per frame (T).
     #[arg(long, value_name = "T", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     passes: u32,
+    /// Stop sampling a frame when its class and verdict are settled; T is the most, then.
+    #[arg(long)]
+    adaptive: bool,
+    /// With --adaptive: the probability with which a decision may differ from that of all passes.
+    #[arg(long, value_name = "PROBABILITY", requires = "adaptive", default_value_t = Delta::DEFAULT)]
+    delta: Delta,
     /// mnist, fashion-mnist, or a folder with one sub-folder of images per class: its test images.
     #[arg(long, default_value = "mnist")]
     dataset: DatasetName,
@@ -105,6 +113,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         model: args.model,
         engine: args.engine,
         passes: args.passes,
+        adaptive: args.adaptive.then_some(args.delta),
         block: args.block,
         seed: args.seed,
     };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use device::session::{EngineKind, LinuxInference, Options, Session};
+use shared::stopping::Delta;
 
 /// What runs the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +45,10 @@ pub struct Setup {
     pub model: PathBuf,
     /// The device's default if `None`.
     pub engine: Option<EngineChoice>,
-    /// Stochastic passes per frame, at least 1.
+    /// Stochastic passes per frame, at least 1; with `adaptive`, at most.
     pub passes: u32,
+    /// Stop when the decision is settled, with this probability to differ from that of all passes.
+    pub adaptive: Option<Delta>,
     /// Passes per batch of the engine, at least 1.
     pub block: u32,
     /// Seed of the masks; the model's own if `None`.
@@ -67,13 +70,15 @@ impl Setup {
     pub(super) fn open(&self) -> anyhow::Result<Opened> {
         let mut options = Options {
             passes: self.passes,
+            adaptive: self.adaptive,
+            threads: 1,
             block: self.block,
             seed: self.seed,
             ..Options::default()
         };
         match self.engine {
             None => {}
-            Some(EngineChoice::Device(kind)) => options.engine = kind,
+            Some(EngineChoice::Device(kind)) => options.engine = Some(kind),
             #[cfg(feature = "train")]
             Some(EngineChoice::Torch) => return torch::open(self),
         }
@@ -109,6 +114,7 @@ mod torch {
         let engine: AnyEngine = Box::new(LibtorchEngine::new(&model, seed)?);
         let settings = Settings {
             passes: setup.passes,
+            adaptive: setup.adaptive,
             block: setup.block.min(setup.passes),
             normalisation: [model.normalisation; MAX_CHANNELS],
             crop: None,
@@ -118,11 +124,12 @@ mod torch {
                 .unwrap_or_else(|| Thresholds::uncalibrated(model.architecture.classes)),
         };
         let (shape, classes) = (engine.input_shape(), engine.classes());
-        let lengths = BufferLengths::new(shape, classes, settings.block);
+        let lengths = BufferLengths::new(shape, classes, &settings);
         let buffers = Buffers {
             luma: vec![0.0; lengths.luma],
             input: vec![0.0; lengths.input],
             logits: vec![0.0; lengths.logits],
+            record: vec![0.0; lengths.record],
         };
         Ok(Opened {
             inference: Inference::new(engine, settings, buffers)?,

@@ -223,6 +223,7 @@ mod tests {
         assert_eq!(frames.len(), 15);
         let settings = Settings {
             passes: 3,
+            adaptive: None,
             block: 3,
             normalisation: [Normalisation::MNIST; MAX_CHANNELS],
             crop: None,
@@ -233,6 +234,7 @@ mod tests {
             luma: vec![0.0; Dataset::PIXELS],
             input: vec![0.0; Dataset::PIXELS],
             logits: vec![0.0; 6],
+            record: Vec::new(),
         };
         let mut inference = Inference::new(Sick(0), settings, buffers).expect("valid");
         let judged = judge_block(&mut inference, &frames, 8..12).expect("finite");

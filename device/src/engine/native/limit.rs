@@ -2,7 +2,6 @@
 //! can do in a second.
 
 use std::hint::black_box;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 use std::vec;
 use std::vec::Vec;
@@ -103,14 +102,13 @@ impl Census {
 }
 
 /// Multiply-adds per second that one core does with `level` when nothing else holds it up: on
-/// registers alone, the best of some trials.
+/// registers alone, the best of `trials`, which take some milliseconds each.
 #[must_use]
-pub fn peak_multiply_adds_per_second(level: Level) -> f64 {
-    const TRIALS: Range<u32> = 0..20;
+pub fn peak_multiply_adds_per_second(level: Level, trials: u32) -> f64 {
     const LEAST: Duration = Duration::from_millis(2);
-    let mut rounds = 1 << 12;
+    let mut rounds = 1 << 14;
     let mut best: f64 = 0.0;
-    for _ in TRIALS {
+    for _ in 0..trials.max(1) {
         let began = Instant::now();
         let done = level.run(Peak { rounds });
         let took = began.elapsed();

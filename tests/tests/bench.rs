@@ -6,12 +6,15 @@ use serde_json::Value;
 use tests::model;
 use tests::programs::{fail, run, stdout};
 
-const ENGINES: [&str; 5] = [
+const ENGINES: [&str; 8] = [
+    "native",
+    "native-adaptive",
     "tract",
     "ort-masks",
     "ort-live",
     "torch-batched",
     "torch-loop",
+    "limit",
 ];
 
 fn text(path: &Path) -> &str {

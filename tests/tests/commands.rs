@@ -77,7 +77,7 @@ fn a_model_tells_what_it_is() {
 #[test]
 fn liveness_is_proven_on_every_engine() {
     let model = model::trained();
-    for engine in ["tract", "ort"] {
+    for engine in ["native", "tract", "ort"] {
         let proof = json(&succeed(
             "device",
             ["check", "--json", "--engine", engine, text(&model)],
@@ -112,7 +112,7 @@ fn the_bench_counts_its_frames() {
     ));
     assert_eq!(
         (&row["engine"], &row["frames"], &row["passes"]),
-        (&"tract".into(), &5.into(), &4.into())
+        (&"native".into(), &5.into(), &4.into())
     );
     assert!(row["ms_min"].as_f64() <= row["ms_per_frame"].as_f64());
     assert!(row["peak_rss_mib"].as_f64() > Some(1.0));

@@ -100,7 +100,7 @@ fn engines_agree_and_threads_change_nothing() {
         }
         Value::Object(figures).to_string()
     };
-    for engine in ["tract", "torch"] {
+    for engine in ["tract", "torch", "ort", "native"] {
         let one = evaluate(&model, &format!("{args} {engine} --threads 1"));
         let two = evaluate(&model, &format!("{args} {engine} --threads 2"));
         compare("", &tract.clone().into(), &one.clone().into());

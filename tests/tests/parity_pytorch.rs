@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use device::engine::native::{Level, NativeEngine, Plan};
 use device::engine::ort::OrtEngine;
 use device::engine::proof::prove;
 use device::engine::tract::TractEngine;
@@ -14,6 +15,16 @@ use device::onnx::{Liveness, Model};
 
 /// Largest difference of a logit between two engines, or from PyTorch.
 const TOLERANCE: f32 = 1e-4;
+
+const NETWORKS: [&str; 5] = [
+    "convolutional",
+    "perceptron",
+    "residual",
+    "sequential",
+    "averaged",
+];
+/// Those that the native engine has all layers of.
+const NATIVE: [&str; 2] = ["sequential", "averaged"];
 
 struct Reference {
     network: String,
@@ -30,7 +41,7 @@ fn folder() -> PathBuf {
 }
 
 fn references() -> Vec<Reference> {
-    let found = ["convolutional", "perceptron", "residual"].map(|network| {
+    let found = NETWORKS.map(|network| {
         let text =
             std::fs::read_to_string(folder().join(format!("{network}.json"))).expect("fixture");
         let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -76,7 +87,33 @@ fn exports(network: &str) -> Vec<(String, Model)> {
 fn engines(model: &Model, seed: u64) -> Vec<Box<dyn Engine<Error = device::engine::EngineError>>> {
     let ort = OrtEngine::new(model, 16, seed).unwrap_or_else(|e| panic!("{e}"));
     let tract = TractEngine::new(model, 16, seed).unwrap_or_else(|e| panic!("{e}"));
-    vec![Box::new(tract), Box::new(ort)]
+    let mut engines: Vec<Box<dyn Engine<Error = _>>> = vec![Box::new(tract), Box::new(ort)];
+    if let Ok(plan) = Plan::from_model(model) {
+        for level in Level::available() {
+            let native = NativeEngine::new(plan.clone(), level, seed, 1);
+            engines.push(Box::new(native.unwrap_or_else(|e| panic!("{e}"))));
+        }
+    }
+    engines
+}
+
+#[test]
+fn the_native_engine_takes_sequences_and_names_what_it_lacks() {
+    for network in NETWORKS {
+        for (name, model) in exports(network) {
+            match Plan::from_model(&model) {
+                Ok(_) => assert!(NATIVE.contains(&network), "{name} fits"),
+                Err(error) => {
+                    assert!(!NATIVE.contains(&network), "{name}: {error}");
+                    let message = error.to_string();
+                    assert!(
+                        message.starts_with("layer ") && message.contains("does not fit"),
+                        "{message}"
+                    );
+                }
+            }
+        }
+    }
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
@@ -139,8 +176,10 @@ fn engines_agree_pass_by_pass_and_repeat_themselves() {
                 assert_eq!(bits(&first), bits(&second), "{name} on {}", engine.name());
                 of_each.push(first);
             }
-            let difference = largest_difference(&of_each[0], &of_each[1]);
-            assert!(difference < TOLERANCE, "{name}: {difference}");
+            for other in &of_each[1..] {
+                let difference = largest_difference(&of_each[0], other);
+                assert!(difference < TOLERANCE, "{name}: {difference}");
+            }
         }
     }
 }
@@ -173,7 +212,7 @@ fn passes_do_not_depend_on_the_block_they_run_in() {
 
 #[test]
 fn every_export_is_proven_live_on_every_engine() {
-    for network in ["convolutional", "perceptron", "residual"] {
+    for network in NETWORKS {
         for (name, model) in exports(network) {
             let tract = TractEngine::new(&model, 64, 1).expect("tract");
             let ort = OrtEngine::new(&model, 64, 1).expect("ort");
@@ -198,6 +237,8 @@ fn sites_are_those_of_the_source() {
         ("convolutional", &[0.5, 0.3, 0.5][..]),
         ("perceptron", &[0.1, 0.25]),
         ("residual", &[0.2, 0.5]),
+        ("sequential", &[0.25, 0.5, 0.4]),
+        ("averaged", &[0.3, 0.5]),
     ] {
         for (name, model) in exports(network) {
             let found: Vec<f32> = model.sites().iter().map(|site| site.ratio).collect();

@@ -97,6 +97,17 @@ impl<'a> Reader<'a> {
         self.current = node.output.first().map_or("", String::as_str);
         let layer = match kind {
             "Identity" => return Ok(()),
+            // PyTorch puts one before a pooling, whether there is padding or not.
+            "Pad" => {
+                let pads = match others.first() {
+                    Some(pads) => self.integers(pads).map_err(error)?,
+                    None => int_values(node, "pads"),
+                };
+                if pads.iter().any(|pad| *pad != 0) {
+                    return Err(error("padding by a step of its own".into()));
+                }
+                return Ok(());
+            }
             "Relu" => Layer::Relu,
             "GlobalAveragePool" => Layer::GlobalAvgPool,
             "Flatten" if int_attribute(node, "axis").unwrap_or(1) == 1 => Layer::Flatten,

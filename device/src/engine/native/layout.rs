@@ -1,7 +1,6 @@
 //! Where things lie in the working memory.
 
 use super::plan::{Op, Program};
-use super::simd::LANES;
 
 /// Offsets and lengths, in elements; those of the head's values in slots.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +33,13 @@ impl Layout {
         let pick = program.pick;
         let (stem_output, picked) = (pick.windows.input, pick.windows.output);
         let written = |ops: &[Op]| ops.iter().map(|op| op.output().len()).max().unwrap_or(0);
-        // A whole vector of channels may be written behind the last pixel's.
-        let stem_area = written(program.stem).max(program.input.len()) + LANES;
+        // In the stem a convolution is written whole before it is pooled.
+        let unpooled = program.stem.iter().map(|op| match op {
+            Op::Conv(conv) => conv.geometry.output.len(),
+            _ => 0,
+        });
+        let unpooled = unpooled.max().unwrap_or(0);
+        let stem_area = written(program.stem).max(unpooled).max(program.input.len());
         let entries = picked.len() * pick.windows.kernel[0] * pick.windows.kernel[1];
         // Windows that do not overlap cannot hold more values than there are.
         let overlap = (0..2).any(|axis| pick.windows.kernel[axis] > pick.windows.stride[axis]);

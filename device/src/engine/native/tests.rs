@@ -190,7 +190,27 @@ fn networks() -> Vec<(&'static str, Network)> {
         .add(Layer::MaxPool(window(3, 2, 1)))
         .flatten()
         .linear(100, 40);
+    let deep_stem = Builder::new(2, 19, 18)
+        .conv(2, 3, window(3, 1, 1))
+        .relu()
+        .pool(2)
+        .conv(3, 17, window(3, 1, 0))
+        .norm(17)
+        .pool(2)
+        .relu()
+        .add(Layer::AvgPool {
+            window: window(2, 1, 0),
+            count_padding: true,
+        })
+        .norm(17)
+        .dropout(0.5, true)
+        .flatten()
+        .linear(68, 9)
+        .relu()
+        .dropout(0.35, false)
+        .linear(9, 3);
     [
+        ("deep stem", deep_stem),
         ("lenet", lenet),
         ("mlp", mlp),
         ("normed", normed),
@@ -418,7 +438,7 @@ fn a_pass_does_not_depend_on_those_beside_it() {
 
 #[test]
 fn calls_that_make_no_sense_are_refused() {
-    let (_, network) = networks().swap_remove(1);
+    let (_, network) = networks().swap_remove(2);
     let plan = Plan::new(&network).expect("it fits");
     let mut native = engine(&plan, Level::SCALAR);
     let mut row = [0.0; 3];

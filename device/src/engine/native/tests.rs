@@ -357,6 +357,112 @@ fn reference(network: &Network, frame: u32, pass: u32, input: &[f32]) -> Vec<f64
     x
 }
 
+/// A sequence of layers drawn at random, with a dropout at least.
+fn random_network(seed: u32) -> Network {
+    let mut draws = 0;
+    let mut below = |n: usize| {
+        draws += 1;
+        let [word, ..] = shared::mask::philox4x32_10([draws, seed, 0, 0], [77, 0]);
+        word as usize % n
+    };
+    let mut shape = [1 + below(3), 5 + below(9), 5 + below(9)];
+    let mut builder = Builder::new(shape[0], shape[1], shape[2]);
+    let (mut flat, steps) = (false, 3 + below(8));
+    for step in 0..=steps {
+        let [channels, height, width] = shape;
+        let (mut kernel, stride) = ([1 + below(3), 1 + below(3)], [1 + below(2), 1 + below(2)]);
+        kernel = [kernel[0].min(height), kernel[1].min(width)];
+        let moving = |padding| Window {
+            kernel,
+            stride,
+            padding,
+        };
+        let padded = moving([0, 1, 2, 3].map(|side: usize| below(kernel[side % 2])));
+        let q = 0.1 + 0.08 * below(10) as f64;
+        let fitting = |window: Window| window.output([height, width]).expect("smaller");
+        if step == steps {
+            return builder
+                .dropout(q, false)
+                .flatten()
+                .linear(channels * height * width, 2 + below(30))
+                .0;
+        }
+        (builder, shape) = match below(if flat { 5 } else { 9 }) {
+            0 => (builder.relu(), shape),
+            1 => (builder.dropout(q, below(3) == 0), shape),
+            2 => (builder.norm(channels), shape),
+            3 if flat => {
+                let outputs = 1 + below(40);
+                (builder.linear(channels, outputs), [outputs, 1, 1])
+            }
+            3 | 4 if height * width == 1 => {
+                flat = true;
+                (builder.flatten(), shape)
+            }
+            3 | 5 => {
+                let outputs = 1 + below(30);
+                let [rows, columns] = fitting(padded);
+                (
+                    builder.conv(channels, outputs, padded),
+                    [outputs, rows, columns],
+                )
+            }
+            4 | 6 => {
+                let window = if below(2) == 0 {
+                    padded
+                } else {
+                    Window::square(2.min(height).min(width))
+                };
+                let [rows, columns] = fitting(window);
+                (
+                    builder.add(Layer::MaxPool(window)),
+                    [channels, rows, columns],
+                )
+            }
+            7 => {
+                let [rows, columns] = fitting(padded);
+                let layer = Layer::AvgPool {
+                    window: padded,
+                    count_padding: below(2) == 0,
+                };
+                (builder.add(layer), [channels, rows, columns])
+            }
+            _ => (builder.add(Layer::GlobalAvgPool), [channels, 1, 1]),
+        };
+    }
+    unreachable!("the last step returns")
+}
+
+#[test]
+fn networks_drawn_at_random_do_what_their_layers_say() {
+    for seed in 0..300 {
+        let network = random_network(seed);
+        let plan = Plan::new(&network).unwrap_or_else(|error| panic!("{error}: {network:?}"));
+        let input = numbers(network.input.len(), seed, true);
+        for level in Level::available() {
+            let mut engine = engine(&plan, level);
+            assert_eq!(engine.begin(seed, &input), Ok(()));
+            let got = logits(&mut engine, 30..34);
+            for (pass, row) in (30..34).zip(got.chunks(engine.classes())) {
+                let expected = reference(&network, seed, pass, &input);
+                for (got, expected) in row.iter().zip(expected) {
+                    let difference = (f64::from(*got) - expected).abs();
+                    assert!(
+                        difference <= 2e-5 * expected.abs().max(1.0),
+                        "{}: {got}, not {expected}: {:?}",
+                        level.name(),
+                        network
+                            .layers
+                            .iter()
+                            .map(|(_, layer)| layer.kind())
+                            .collect::<Vec<_>>()
+                    );
+                }
+            }
+        }
+    }
+}
+
 fn engine(plan: &Plan, level: Level) -> Native<'_, Vec<f32>, Vec<u32>> {
     let needed = plan.program().scratch(level);
     let scratch = Scratch {

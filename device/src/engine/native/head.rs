@@ -39,7 +39,9 @@ impl Head<'_> {
     ) {
         let lanes = self.level.lanes() as u32;
         let (masks, words) = words.split_at_mut(self.layout.mask_words);
-        let (live, starts) = words.split_at_mut(self.layout.live);
+        let (live, words) = words.split_at_mut(self.layout.live);
+        let (starts, gathered) = words.split_at_mut(self.layout.starts);
+        let (gathered, _) = gathered.as_chunks_mut();
         let values = if lanes > 1 {
             aligned(values, self.layout.head_values * lanes as usize)
         } else {
@@ -61,8 +63,11 @@ impl Head<'_> {
             let result = self.group(
                 values,
                 masks,
-                live,
-                starts,
+                Live {
+                    elements: live,
+                    starts,
+                },
+                gathered,
                 first % PASSES_PER_WORD,
                 &mut observe,
             );
@@ -84,12 +89,16 @@ impl Head<'_> {
         &self,
         values: &'v mut [f32],
         masks: &[u32],
-        live: &mut [u32],
-        starts: &mut [u32],
+        lists: Live<'_>,
+        gathered: &mut [[u32; 2]],
         shift: u32,
         observe: &mut impl FnMut(usize, &[u32]),
     ) -> &'v [f32] {
         let (level, lanes) = (self.level, self.level.lanes());
+        let Live {
+            elements: live,
+            starts,
+        } = lists;
         let (picked, areas) = values.split_at_mut(self.layout.picked * lanes);
         let (mut to, spare) = areas.split_at_mut(self.layout.head_area * lanes);
         let mut spare = Some(spare);
@@ -134,6 +143,7 @@ impl Head<'_> {
                         shift,
                         live,
                         starts,
+                        gathered,
                         input,
                         output: to,
                     });

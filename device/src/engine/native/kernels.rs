@@ -133,6 +133,8 @@ pub(super) struct ConvKernel<'a> {
     pub(super) shift: u32,
     pub(super) live: &'a [u32],
     pub(super) starts: &'a [u32],
+    /// Room for the live inputs of one output pixel.
+    pub(super) gathered: &'a mut [[u32; 2]],
     pub(super) input: &'a [f32],
     pub(super) output: &'a mut [f32],
 }
@@ -207,8 +209,9 @@ macro_rules! with_number {
 impl ConvKernel<'_> {
     #[inline(always)]
     fn pixel<S: Simd>(&mut self, simd: S, pixel: Pixel) {
+        let count = self.gather(pixel);
         if S::LANES == 1 {
-            return self.kept(simd, pixel);
+            return self.kept(simd, pixel, count);
         }
         let outputs = self.conv.geometry.output.channels;
         let tiles = outputs.div_ceil(S::TILE);
@@ -218,8 +221,8 @@ impl ConvKernel<'_> {
             macro_rules! tile {
                 ($n:literal) => {
                     if $n <= S::TILE {
-                        let sums =
-                            self.sums::<S, $n>(simd, pixel, core::array::from_fn(|i| channel + i));
+                        let channels = core::array::from_fn(|i| channel + i);
+                        let sums = self.sums::<S, $n>(simd, count, channels);
                         self.write(simd, pixel, channel, sums);
                     }
                 };
@@ -229,68 +232,60 @@ impl ConvKernel<'_> {
         }
     }
 
-    /// Pre-activations of `N` channels: of `channels[0]` and those behind it, or, with one lane, of
-    /// any.
+    /// Lists the live inputs of an output pixel, each with the place of its weights, and returns how
+    /// many there are. So each tile of channels is one loop, not one for each row of the kernel.
     #[inline(always)]
-    fn sums<S: Simd, const N: usize>(
-        &self,
-        simd: S,
-        pixel: Pixel,
-        channels: [usize; N],
-    ) -> [S::Vector; N] {
+    fn gather(&mut self, pixel: Pixel) -> usize {
         let geometry = &self.conv.geometry;
-        let inputs = geometry.input.channels;
-        let bias = &self.weights[self.conv.taps()..];
-        let mut sums = [simd.splat(0.0); N];
-        for i in 0..N {
-            sums[i] = simd.splat(bias[channels[i]]);
-        }
-        if geometry.input.height * geometry.input.width == 1 {
-            return self.run_of(simd, self.live, 0, channels, sums);
-        }
+        let (inputs, outputs) = (geometry.input.channels, geometry.output.channels);
         let (first_row, last_row) = geometry.rows(pixel.row);
         let (first_column, last_column) = geometry.columns(pixel.column);
+        let mut count = 0;
         for kernel_row in first_row..last_row {
             let y = pixel.row * geometry.stride[0] + kernel_row - geometry.padding[0];
             let line = y * geometry.input.width;
             let x = pixel.column * geometry.stride[1];
             let first = line + x + first_column - geometry.padding[1];
             let last = line + x + last_column - geometry.padding[1];
-            let run = self.starts[first] as usize..self.starts[last] as usize;
+            let run = &self.live[self.starts[first] as usize..self.starts[last] as usize];
             let tap = (kernel_row * geometry.kernel[1] + first_column) * inputs;
             // Element and tap rise together along a run.
-            let tap_of_first = tap.wrapping_sub(first * inputs);
-            sums = self.run_of(simd, &self.live[run], tap_of_first, channels, sums);
+            let tap_of_first = (tap as u32).wrapping_sub((first * inputs) as u32);
+            let places = &mut self.gathered[count..][..run.len()];
+            for (place, element) in places.iter_mut().zip(run) {
+                let tap = element.wrapping_add(tap_of_first);
+                *place = [*element, tap.wrapping_mul(outputs as u32)];
+            }
+            count += run.len();
         }
-        sums
+        count
     }
 
-    /// Adds the inputs of a run of memory to the sums. The tap of element `e` is
-    /// `e + tap_of_first`.
+    /// Pre-activations of `N` channels, of those inputs that were gathered: of `channels[0]` and the
+    /// channels behind it, or, with one lane, of any.
     #[inline(always)]
-    fn run_of<S: Simd, const N: usize>(
+    fn sums<S: Simd, const N: usize>(
         &self,
         simd: S,
-        run: &[u32],
-        tap_of_first: usize,
+        gathered: usize,
         channels: [usize; N],
-        mut sums: [S::Vector; N],
     ) -> [S::Vector; N] {
         let outputs = self.conv.geometry.output.channels;
         let input = S::slots(self.input);
-        for element in run {
-            // Wrapping, because a check of what cannot overflow takes time here; what is read is
-            // checked all the same.
-            let tap = (*element as usize).wrapping_add(tap_of_first);
+        let (weights, bias) = self.weights.split_at(self.conv.taps());
+        let mut sums = [simd.splat(0.0); N];
+        for i in 0..N {
+            sums[i] = simd.splat(bias[channels[i]]);
+        }
+        for [element, place] in &self.gathered[..gathered] {
             let value = simd.load(&input[*element as usize]);
             if S::LANES == 1 {
-                let weights = &self.weights[tap.wrapping_mul(outputs)..][..outputs];
+                let weights = &weights[*place as usize..][..outputs];
                 for i in 0..N {
                     sums[i] = simd.multiply_add(simd.splat(weights[channels[i]]), value, sums[i]);
                 }
             } else {
-                let first = tap.wrapping_mul(outputs).wrapping_add(channels[0]);
-                let weights = &self.weights[first..][..N];
+                let weights = &weights[*place as usize..][channels[0]..][..N];
                 for i in 0..N {
                     sums[i] = simd.multiply_add(simd.splat(weights[i]), value, sums[i]);
                 }
@@ -336,7 +331,7 @@ impl ConvKernel<'_> {
 
     /// With one lane: only outputs that are kept are worked out, four at a time.
     #[inline(always)]
-    fn kept<S: Simd>(&mut self, simd: S, pixel: Pixel) {
+    fn kept<S: Simd>(&mut self, simd: S, pixel: Pixel, gathered: usize) {
         let outputs = self.conv.geometry.output.channels;
         let mut chosen = [0; 4];
         let mut count = 0;
@@ -353,21 +348,27 @@ impl ConvKernel<'_> {
                 self.write(simd, pixel, channel, [simd.splat(0.0)]);
             }
             if count == chosen.len() {
-                self.some::<S, 4>(simd, pixel, chosen);
+                self.some::<S, 4>(simd, pixel, gathered, chosen);
                 count = 0;
             }
         }
         match chosen[..count] {
-            [a] => self.some(simd, pixel, [a]),
-            [a, b] => self.some(simd, pixel, [a, b]),
-            [a, b, c] => self.some(simd, pixel, [a, b, c]),
+            [a] => self.some(simd, pixel, gathered, [a]),
+            [a, b] => self.some(simd, pixel, gathered, [a, b]),
+            [a, b, c] => self.some(simd, pixel, gathered, [a, b, c]),
             _ => {}
         }
     }
 
     #[inline(always)]
-    fn some<S: Simd, const N: usize>(&mut self, simd: S, pixel: Pixel, channels: [usize; N]) {
-        let sums = self.sums::<S, N>(simd, pixel, channels);
+    fn some<S: Simd, const N: usize>(
+        &mut self,
+        simd: S,
+        pixel: Pixel,
+        gathered: usize,
+        channels: [usize; N],
+    ) {
+        let sums = self.sums::<S, N>(simd, gathered, channels);
         for (channel, sum) in channels.into_iter().zip(sums) {
             self.write(simd, pixel, channel, [sum]);
         }

@@ -23,8 +23,10 @@ pub(super) struct Layout {
     pub(super) head_values: usize,
     /// Words of all masks.
     pub(super) mask_words: usize,
-    /// Longest list of live inputs; that of where each pixel's begin lies behind it.
+    /// Longest list of live inputs, and of where each pixel's begin; behind them lie, in pairs, those
+    /// of one output pixel.
     pub(super) live: usize,
+    pub(super) starts: usize,
     pub(super) head_words: usize,
 }
 
@@ -64,6 +66,11 @@ impl Layout {
             .map(|shape| shape.height * shape.width + 1)
             .max()
             .unwrap_or(0);
+        let gathered = program.head.iter().map(|op| match op {
+            Op::Conv(conv) => conv.taps() / conv.geometry.output.channels,
+            _ => 0,
+        });
+        let gathered = gathered.max().unwrap_or(0);
         Self {
             stem_area,
             window_values: 2 * stem_area,
@@ -78,7 +85,8 @@ impl Layout {
             head_values: picked.len() + 2 * head_area,
             mask_words,
             live,
-            head_words: mask_words + live + starts,
+            starts,
+            head_words: mask_words + live + starts + 2 * gathered,
         }
     }
 }

@@ -16,6 +16,8 @@ use super::EngineError;
 use super::split::{HEAD, Runtime, STEM, SplitEngine, copy_logits, mask_shape};
 use crate::onnx::{DropoutSite, Model};
 
+mod pool;
+
 const NAME: &str = "tract";
 
 type Plan = Arc<TypedRunnableModel>;
@@ -126,6 +128,9 @@ fn compile(model: &ModelProto, passes: usize) -> TractResult<Plan> {
                 dim.value = Some(dimension::Value::DimValue(passes as i64));
             }
         }
+    }
+    if let Some(graph) = &mut model.graph {
+        pool::rows_then_columns(graph);
     }
     tract_onnx::onnx()
         .model_for_proto_model(&model)?

@@ -22,18 +22,23 @@ const NAME: &str = "tract";
 
 type Plan = Arc<TypedRunnableModel>;
 
+/// Passes that a run of the head takes at most. More would not stay in the cache, and
+/// [`shared::mask`] draws the masks of this many at once.
+const BATCH: usize = 32;
+
 /// Runs a model with tract, on one thread.
 pub type TractEngine = SplitEngine<Tract>;
 
 /// The tract runtime.
 ///
-/// The head is compiled for a fixed number of passes, which lets tract fold all its shapes: once
-/// for the block size, and once for each size of remainder that is asked for.
+/// The head is compiled for a fixed number of passes, which lets tract fold all its shapes: for 32
+/// or the block size, whichever is less, and for each other number that is asked for.
 pub struct Tract {
     sites: Vec<DropoutSite>,
     stem: Plan,
     stem_shape: Vec<usize>,
     head: ModelProto,
+    /// By the number of passes.
     plans: HashMap<usize, Plan>,
     /// The stem's outputs for the current frame.
     crossing: TVec<TValue>,
@@ -48,30 +53,49 @@ impl fmt::Debug for Tract {
 }
 
 impl TractEngine {
-    /// Compiles the model for blocks of `block` passes; `seed` selects the masks.
+    /// Compiles the model for blocks of `block` passes, which tract runs 32 at a time; `seed`
+    /// selects the masks.
     ///
     /// # Errors
     ///
     /// When `block` is 0 or tract cannot compile the model.
     pub fn new(model: &Model, block: usize, seed: u64) -> Result<Self, EngineError> {
-        Self::with_runtime(model, block, seed, || Tract::prepare(model, block))
+        Self::with_runtime(model, block.min(BATCH), seed, || {
+            Tract::prepare(model, block)
+        })
     }
 }
 
 impl Tract {
     fn prepare(model: &Model, block: usize) -> Result<Self, EngineError> {
-        let explain = |part| move |e| EngineError::prepare(NAME, part, &format!("{e:#}"));
-        let stem = compile(model.stem(), 1).map_err(explain(STEM))?;
-        let head = model.head().clone();
-        let plan = compile(&head, block).map_err(explain(HEAD))?;
-        Ok(Self {
+        let stem = compile(model.stem(), 1)
+            .map_err(|e| EngineError::prepare(NAME, STEM, &format!("{e:#}")))?;
+        let mut runtime = Self {
             sites: model.sites().to_vec(),
             stem,
             stem_shape: model.stem_input_dims(),
-            head,
-            plans: HashMap::from([(block, plan)]),
+            head: model.head().clone(),
+            plans: HashMap::new(),
             crossing: TVec::new(),
-        })
+        };
+        // Now rather than during the first frame.
+        for passes in [block.min(BATCH), block % BATCH] {
+            if passes > 0 {
+                runtime.head_for(passes)?;
+            }
+        }
+        Ok(runtime)
+    }
+
+    /// The head for `passes` passes.
+    fn head_for(&mut self, passes: usize) -> Result<Plan, EngineError> {
+        if let Some(plan) = self.plans.get(&passes) {
+            return Ok(Arc::clone(plan));
+        }
+        let plan = compile(&self.head, passes)
+            .map_err(|e| EngineError::prepare(NAME, HEAD, &format!("{e:#}")))?;
+        self.plans.insert(passes, Arc::clone(&plan));
+        Ok(plan)
     }
 }
 
@@ -95,11 +119,7 @@ impl Runtime for Tract {
         logits: &mut [f32],
     ) -> Result<(), EngineError> {
         let run = |e| EngineError::run(NAME, HEAD, &format!("{e:#}"));
-        if !self.plans.contains_key(&passes) {
-            let plan = compile(&self.head, passes)
-                .map_err(|e| EngineError::prepare(NAME, HEAD, &format!("{e:#}")))?;
-            self.plans.insert(passes, plan);
-        }
+        let head = self.head_for(passes)?;
         let mut inputs = self.crossing.clone();
         for (index, site) in self.sites.iter().enumerate() {
             let mut mask = Tensor::zero::<f32>(&mask_shape(site, passes)).map_err(run)?;
@@ -107,7 +127,7 @@ impl Runtime for Tract {
             fill(index, values.as_slice_mut().map_err(run)?);
             inputs.push(mask.into_tvalue());
         }
-        let outputs = self.plans[&passes].run(inputs).map_err(run)?;
+        let outputs = head.run(inputs).map_err(run)?;
         let values = outputs[0].try_as_plain_ram().map_err(run)?;
         let values = values.as_slice::<f32>().map_err(run)?;
         copy_logits(NAME, values, logits)

@@ -54,6 +54,7 @@ use crate::engine::InputShape;
 pub(crate) use crate::engine::one_line;
 use analysis::Question;
 use network::Network;
+pub(crate) use network::fresh;
 use split::Cut;
 
 /// The ONNX operator sets this library reads.

@@ -221,7 +221,7 @@ impl Network {
 }
 
 /// `base`, or `base` with a number if that name is taken.
-pub(super) fn fresh(base: &str, taken: impl Fn(&str) -> bool) -> String {
+pub(crate) fn fresh(base: &str, taken: impl Fn(&str) -> bool) -> String {
     let mut name = base.to_owned();
     let mut n = 0;
     while taken(&name) {

@@ -247,7 +247,12 @@ impl ConvKernel<'_> {
             let x = pixel.column * geometry.stride[1];
             let first = line + x + first_column - geometry.padding[1];
             let last = line + x + last_column - geometry.padding[1];
-            let run = &self.live[self.starts[first] as usize..self.starts[last] as usize];
+            let run = if geometry.input.height * geometry.input.width == 1 {
+                // A linear layer, whose input may have been an image when the list was made.
+                self.live
+            } else {
+                &self.live[self.starts[first] as usize..self.starts[last] as usize]
+            };
             let tap = (kernel_row * geometry.kernel[1] + first_column) * inputs;
             // Element and tap rise together along a run.
             let tap_of_first = (tap as u32).wrapping_sub((first * inputs) as u32);

@@ -116,6 +116,40 @@ fn the_bench_counts_its_frames() {
     );
     assert!(row["ms_min"].as_f64() <= row["ms_per_frame"].as_f64());
     assert!(row["peak_rss_mib"].as_f64() > Some(1.0));
+    assert_eq!(row["mean_passes"].as_f64(), Some(4.0));
+}
+
+#[test]
+fn adaptive_passes_are_fewer_on_digits_and_reports_tell_how_many() {
+    let model = model::trained();
+    let args = [
+        "run",
+        "--model",
+        text(&model),
+        "--limit",
+        "40",
+        "--passes",
+        "100",
+    ];
+    let passes = |more: &[&str]| -> Vec<u32> {
+        let out = succeed("device", args.iter().chain(more).copied());
+        let reports = out.lines().filter(|line| line.starts_with("REPORT"));
+        let fields = reports.flat_map(str::split_whitespace);
+        let passes = fields.filter_map(|field| field.strip_prefix("passes="));
+        passes.map(|n| n.parse().expect("a number")).collect()
+    };
+    assert_eq!(passes(&[]), [100; 40]);
+    let adaptive = passes(&["--adaptive", "--delta", "1e-3"]);
+    assert_eq!(adaptive.len(), 40);
+    assert!(
+        adaptive.iter().all(|n| *n == 100 || n % 16 == 0),
+        "{adaptive:?}"
+    );
+    assert!(adaptive.contains(&16), "{adaptive:?}");
+    // The same passes, whatever runs them and on however many threads.
+    assert_eq!(adaptive, passes(&["--adaptive", "--threads", "2"]));
+    assert_eq!(adaptive, passes(&["--adaptive", "--block", "5"]));
+    assert_eq!(adaptive, passes(&["--adaptive", "--engine", "ort"]));
 }
 
 #[test]
@@ -125,6 +159,12 @@ fn wrong_usage_has_its_own_exit_code_and_help_has_examples() {
         ("device", &["run", "--model", "m", "--passes", "0"]),
         ("device", &["run", "--model", "m", "--crop", "1,2,3"]),
         ("device", &["run", "--model", "m", "--engine", "magic"]),
+        ("device", &["run", "--model", "m", "--threads", "0"]),
+        ("device", &["run", "--model", "m", "--delta", "0.01"]),
+        (
+            "device",
+            &["run", "--model", "m", "--adaptive", "--delta", "1"],
+        ),
         ("host", &["monitor"]),
         ("host", &["monitor", "x", "--json", "--table"]),
         ("host", &["evaluate", "--model", "m", "--passes", "0"]),

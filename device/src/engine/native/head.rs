@@ -4,8 +4,9 @@ use core::ops::Range;
 
 use shared::mask::MaskSource;
 
+use super::conv::ConvKernel;
 use super::frame::Frame;
-use super::kernels::{Collect, ConvKernel, Elementwise, Live, Picker, Pool, PoolKind};
+use super::kernels::{Collect, Elementwise, Live, Picker, Pool, PoolKind};
 use super::layout::Layout;
 use super::plan::{Op, Program, Shape};
 use super::simd::{Kernel, Level, Simd};

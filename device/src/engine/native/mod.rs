@@ -18,6 +18,7 @@
 //! A pass's logits do not depend on what is asked for beside it, so neither on block sizes nor on
 //! threads. Levels differ from each other in rounding only.
 
+mod conv;
 mod frame;
 mod head;
 #[cfg(feature = "onnx")]

@@ -1,6 +1,7 @@
 //! The engine on Linux: on one thread, or on several that share the passes of a frame.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::vec;
@@ -26,6 +27,8 @@ pub struct NativeEngine {
     shared: Arc<Shared>,
     memory: HeadMemory,
     workers: Vec<Worker>,
+    /// Workers that the last call of `sample` had work for.
+    helped: usize,
     frame: Option<u32>,
 }
 
@@ -97,6 +100,7 @@ impl NativeEngine {
             memory: memory(),
             shared,
             workers,
+            helped: 0,
             frame: None,
         })
     }
@@ -145,6 +149,8 @@ impl Engine for NativeEngine {
         let shared = &*self.shared;
         let program = shared.plan.program();
         check_input(&program, input)?;
+        // They need a moment to wake up, which the stem takes anyway.
+        self.workers[..self.helped].iter().for_each(Worker::wake);
         let mut memory = shared.frame.write().unwrap_or_else(PoisonError::into_inner);
         let FrameMemory { values, words } = &mut *memory;
         frame::begin(&program, &shared.layout, shared.level, input, values, words);
@@ -156,11 +162,12 @@ impl Engine for NativeEngine {
         let frame = self.frame.ok_or(NativeError::NoFrame)?;
         check_passes(&self.shared.plan.program(), &passes, logits)?;
         let classes = self.shared.plan.classes;
-        let threads = self.workers.len() as u32 + 1;
         // Whole vectors, so that no two threads compute the same one.
         let lanes = self.shared.level.lanes() as u32;
         let first = passes.start / lanes;
         let groups = passes.end.div_ceil(lanes).saturating_sub(first);
+        let threads = groups.clamp(1, self.workers.len() as u32 + 1);
+        self.helped = threads as usize - 1;
         let bound = |thread: u32| {
             let group = first + groups * thread / threads;
             (group * lanes).clamp(passes.start, passes.end.max(passes.start))
@@ -224,6 +231,8 @@ struct Worker {
 struct Desk {
     state: Mutex<State>,
     changed: Condvar,
+    /// Counts changes, so that one can be waited for without the lock.
+    changes: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -235,7 +244,12 @@ struct State {
 #[derive(Debug, Clone, PartialEq)]
 enum Work {
     Nothing,
-    Sample { frame: u32, passes: Range<u32> },
+    /// There is work soon.
+    Soon,
+    Sample {
+        frame: u32,
+        passes: Range<u32>,
+    },
     Done,
     Leave,
 }
@@ -247,21 +261,36 @@ impl Desk {
 
     fn put(&self, work: Work) {
         self.lock().work = work;
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
         self.changed.notify_all();
     }
 
-    fn wait<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        until: impl Fn(&Work) -> bool,
-    ) -> MutexGuard<'a, State> {
-        while !until(&state.work) {
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+    /// Waits for work such as `until` says. Work and results come within microseconds of each
+    /// other, and sleeping takes longer: the first moments are spent looking.
+    fn wait(&self, until: impl Fn(&Work) -> bool) -> MutexGuard<'_, State> {
+        /// Looks before sleeping: some tens of microseconds.
+        const LOOKS: u32 = 2000;
+        let mut looks = 0;
+        loop {
+            let seen = self.changes.load(Ordering::Acquire);
+            let state = self.lock();
+            if until(&state.work) {
+                return state;
+            }
+            if looks >= LOOKS {
+                let slept = self.changed.wait_while(state, |state| !until(&state.work));
+                return slept.unwrap_or_else(PoisonError::into_inner);
+            }
+            drop(state);
+            while looks < LOOKS && self.changes.load(Ordering::Acquire) == seen {
+                std::hint::spin_loop();
+                looks += 1;
+            }
         }
-        state
     }
 }
 
@@ -273,6 +302,7 @@ impl Worker {
                 logits: Vec::new(),
             }),
             changed: Condvar::new(),
+            changes: AtomicU32::new(0),
         });
         let own = Arc::clone(&desk);
         let thread = std::thread::Builder::new()
@@ -281,9 +311,11 @@ impl Worker {
                 // Whatever ends this thread, nobody waits for it in vain.
                 let _leave = Leave(&own);
                 loop {
-                    let mut state = own.wait(own.lock(), |work| {
-                        matches!(work, Work::Sample { .. } | Work::Leave)
-                    });
+                    let mut state = own.wait(|work| *work != Work::Nothing && *work != Work::Done);
+                    if state.work == Work::Soon {
+                        drop(state);
+                        state = own.wait(|work| matches!(work, Work::Sample { .. } | Work::Leave));
+                    }
                     let Work::Sample { frame, passes } = state.work.clone() else {
                         return;
                     };
@@ -293,7 +325,7 @@ impl Worker {
                     shared.sample(frame, &mut memory, passes, &mut state.logits, |_, _| {});
                     state.work = Work::Done;
                     drop(state);
-                    own.changed.notify_all();
+                    own.tell();
                 }
             })?;
         Ok(Self {
@@ -302,19 +334,28 @@ impl Worker {
         })
     }
 
+    fn wake(&self) {
+        self.change(Work::Soon);
+    }
+
     fn give(&self, frame: u32, passes: Range<u32>) {
+        self.change(Work::Sample { frame, passes });
+    }
+
+    /// A thread that has left stays away.
+    fn change(&self, work: Work) {
         let mut state = self.desk.lock();
         if state.work != Work::Leave {
-            state.work = Work::Sample { frame, passes };
+            state.work = work;
         }
         drop(state);
-        self.desk.changed.notify_all();
+        self.desk.tell();
     }
 
     fn take(&self, logits: &mut [f32]) -> Result<(), EngineError> {
-        let mut state = self.desk.wait(self.desk.lock(), |work| {
-            matches!(work, Work::Done | Work::Leave)
-        });
+        let mut state = self
+            .desk
+            .wait(|work| matches!(work, Work::Done | Work::Leave));
         if state.work == Work::Leave || state.logits.len() != logits.len() {
             return Err(EngineError::run(NAME, "head", &"a thread has ended"));
         }

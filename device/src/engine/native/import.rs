@@ -260,8 +260,12 @@ impl<'a> Reader<'a> {
         if bias.len() != outputs {
             return Err(format!("{} biases for {outputs} outputs", bias.len()));
         }
-        weights.iter_mut().for_each(|w| *w *= factor("alpha"));
-        bias.iter_mut().for_each(|b| *b *= factor("beta"));
+        for weight in &mut weights {
+            *weight *= factor("alpha");
+        }
+        for bias in &mut bias {
+            *bias *= factor("beta");
+        }
         Ok(Layer::Linear { weights, bias })
     }
 

@@ -35,7 +35,7 @@ pub(super) fn refuse_others(nodes: &[NodeProto]) -> Result<(), OnnxError> {
         Some(node) => Err(OnnxError::UnsupportedOperator {
             op: node.op_type.clone(),
             node: node_name(node).into(),
-            hint: ": it draws random numbers of its own, which no other engine could repeat, and not in the form of Dropout2d, x · (Cast(random < q) / q); use plain Dropout layers",
+            hint: ": it draws random numbers of its own, which no other engine could repeat (of these only the dropout x · (Cast(random < q) / q) is supported); use plain Dropout layers",
         }),
     }
 }

@@ -54,9 +54,9 @@ fn upper_bound(count: u32, trials: u32) -> f64 {
     for _ in 0..60 {
         let middle = f64::midpoint(low, high);
         if at_most(middle) > 0.05 {
-            low = middle
+            low = middle;
         } else {
-            high = middle
+            high = middle;
         }
     }
     high

@@ -16,15 +16,16 @@ use device::onnx::{Liveness, Model};
 /// Largest difference of a logit between two engines, or from PyTorch.
 const TOLERANCE: f32 = 1e-4;
 
-const NETWORKS: [&str; 5] = [
+const NETWORKS: [&str; 6] = [
     "convolutional",
     "perceptron",
     "residual",
     "sequential",
     "averaged",
+    "spatial",
 ];
 /// Those that the native engine has all layers of.
-const NATIVE: [&str; 2] = ["sequential", "averaged"];
+const NATIVE: [&str; 3] = ["sequential", "averaged", "spatial"];
 
 struct Reference {
     network: String,
@@ -239,6 +240,7 @@ fn sites_are_those_of_the_source() {
         ("residual", &[0.2, 0.5]),
         ("sequential", &[0.25, 0.5, 0.4]),
         ("averaged", &[0.3, 0.5]),
+        ("spatial", &[0.4, 0.5, 0.3]),
     ] {
         for (name, model) in exports(network) {
             let found: Vec<f32> = model.sites().iter().map(|site| site.ratio).collect();
@@ -247,6 +249,8 @@ fn sites_are_those_of_the_source() {
             for site in model.sites() {
                 let expected = if before_opset_12 {
                     Liveness::OpsetWithoutTrainingMode
+                } else if site.shape.len() == 3 && network == "spatial" {
+                    Liveness::OwnRandomNumbers
                 } else {
                     Liveness::TrainingMode
                 };
@@ -254,5 +258,15 @@ fn sites_are_those_of_the_source() {
             }
             assert!(model.idle_dropouts().is_empty(), "{name}");
         }
+    }
+}
+
+#[test]
+fn dropout2d_drops_whole_channels() {
+    for (name, model) in exports("spatial") {
+        let shapes: Vec<&[usize]> = model.sites().iter().map(|s| s.shape.as_slice()).collect();
+        assert_eq!(shapes, [&[6, 1, 1][..], &[8, 1, 1], &[16]], "{name}");
+        let names: Vec<&str> = model.sites().iter().map(|s| s.name.as_str()).collect();
+        assert!(names[0] != names[1], "{name}: {names:?}");
     }
 }

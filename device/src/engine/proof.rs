@@ -209,7 +209,7 @@ where
         let scale = of_b.iter().fold(1.0_f32, |most, v| most.max(v.abs()));
         let found = difference(&of_a, &of_b) / scale;
         // A NaN is no agreement either.
-        if !(found <= BATCH_TOLERANCE) {
+        if found.is_nan() || found > BATCH_TOLERANCE {
             return Err(ProofError::Disagreement {
                 engines: [a.name(), b.name()],
                 difference: found,

@@ -127,6 +127,7 @@ pub(super) fn one_image(network: &Network, dims: &[usize]) -> Result<Facts, Onnx
         let mut node = node.clone();
         if node.op_type == "Dropout" {
             node.op_type = "Identity".into();
+            node.input.truncate(1);
             node.attribute.clear();
         }
         node

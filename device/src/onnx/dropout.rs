@@ -1,4 +1,4 @@
-//! Whether a Dropout node drops anything, decided from the file alone.
+//! Whether a Dropout node drops anything, decided from the file alone, and in which shape.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -6,7 +6,9 @@ use shared::mask::KeepProbability;
 use tract_onnx::pb::{NodeProto, TensorProto};
 
 use super::OnnxError;
+use super::analysis::Facts;
 use super::liveness::{DropoutSite, Idle, Liveness};
+use super::network::Network;
 use super::proto::{attribute, boolean, floats};
 
 /// First opset in which ratio and training mode are inputs.
@@ -71,7 +73,15 @@ pub(super) fn judge(
         };
         (ratio, why)
     };
+    judge_ratio(site, ratio, why)
+}
 
+/// Judges a Dropout that is switched on, as `why` tells, by its ratio.
+pub(super) fn judge_ratio(site: &str, ratio: f32, why: Liveness) -> Result<Judgement, OnnxError> {
+    let refuse = |reason: String| OnnxError::Dropout {
+        site: site.to_owned(),
+        reason,
+    };
     if !(0.0..1.0).contains(&ratio) {
         return Err(refuse(format!(
             "its ratio is {ratio}, which is not at least 0 and below 1"
@@ -92,4 +102,43 @@ pub(super) fn judge(
             "its ratio {ratio} is closer to 0 or 1 than masks can express (steps of 1/65536)"
         ))),
     }
+}
+
+/// Tells every site the shape of its masks. From then on the nodes read the activations alone.
+pub(super) fn shape_sites(network: &mut Network, facts: &Facts) -> Result<(), OnnxError> {
+    let shape_of = |tensor: &str| match facts.get(tensor)?.shape.as_slice() {
+        [1, shape @ ..] => Some(shape.to_vec()),
+        _ => None,
+    };
+    for (tensor, site) in &mut network.sites {
+        let name = &site.name;
+        let refuse = |reason: String| OnnxError::Dropout {
+            site: name.clone(),
+            reason,
+        };
+        let fixed = |tensor: &str, what: &str| {
+            shape_of(tensor).ok_or_else(|| {
+                refuse(format!(
+                    "{what} has no fixed shape with a batch axis in front"
+                ))
+            })
+        };
+        let activation = fixed(tensor, "what it drops from")?;
+        let node = network.nodes.iter_mut().find(|n| n.output[0] == *tensor);
+        let like = node.and_then(|node| node.input.drain(1..).next());
+        let shape = match like {
+            Some(like) => fixed(&like, "its mask")?,
+            None if site.shape.is_empty() => activation.clone(),
+            None => std::mem::take(&mut site.shape),
+        };
+        let mut channels = activation.clone();
+        channels.iter_mut().skip(1).for_each(|n| *n = 1);
+        if shape != activation && shape != channels {
+            return Err(refuse(format!(
+                "its masks have the shape {shape:?} and what it drops from {activation:?}: only single elements or whole channels can be dropped"
+            )));
+        }
+        site.shape = shape;
+    }
+    Ok(())
 }

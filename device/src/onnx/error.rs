@@ -13,8 +13,7 @@ pub enum OnnxError {
     InFile {
         /// The model file.
         path: PathBuf,
-        /// What is wrong with it.
-        #[source]
+        /// What is wrong with it; part of the message, so no source that would repeat it.
         error: Box<OnnxError>,
     },
     /// The file cannot be read.

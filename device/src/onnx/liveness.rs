@@ -16,6 +16,9 @@ pub enum Liveness {
     /// Before opset 12 ONNX has no flag. Exporters leave the node out of a model for inference, so
     /// a node with a ratio above 0 is taken as meant.
     OpsetWithoutTrainingMode,
+    /// It is no Dropout node, but a product with random zeros and ones over their mean, as PyTorch
+    /// writes Dropout2d.
+    OwnRandomNumbers,
 }
 
 impl fmt::Display for Liveness {
@@ -26,6 +29,7 @@ impl fmt::Display for Liveness {
             Self::OpsetWithoutTrainingMode => {
                 "this opset has no training_mode, and the ratio is above 0"
             }
+            Self::OwnRandomNumbers => "it multiplies by random numbers of its own",
         })
     }
 }
@@ -64,7 +68,8 @@ pub struct DropoutSite {
     pub ratio: f32,
     /// Probability to keep an element, as the masks use it.
     pub keep: KeepProbability,
-    /// Shape of what is dropped from, without the batch axis.
+    /// Shape of one pass's mask: that of what is dropped from, without the batch axis, or
+    /// `[channels, 1, …]` where whole channels are dropped.
     pub shape: Vec<usize>,
     /// Why it counts as live.
     pub why: Liveness,

@@ -1,6 +1,7 @@
 //! ONNX models whose dropout is live, made ready for sampling.
 //!
-//! A model arrives as one graph with `Dropout` nodes in it. Runtimes disagree on what to do with
+//! A model arrives as one graph with `Dropout` nodes in it, or with products by random zeros and
+//! ones that do the same (PyTorch writes Dropout2d so). Runtimes disagree on what to do with
 //! them: onnxruntime's optimiser removes them, tract refuses them, TensorRT and OpenVINO do not
 //! know them in training mode. [`Model`] therefore rewrites the graph:
 //!
@@ -32,6 +33,7 @@ use tract_onnx::pb::ModelProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
 mod analysis;
+mod bernoulli;
 mod dropout;
 mod ends;
 mod error;
@@ -157,17 +159,7 @@ impl Model {
         if network.sites.is_empty() {
             return Err(deterministic(&network.idle));
         }
-        for (tensor, site) in &mut network.sites {
-            let shape = facts.get(tensor.as_str()).map(|fact| fact.shape.as_slice());
-            let Some([1, shape @ ..]) = shape else {
-                return Err(OnnxError::Dropout {
-                    site: site.name.clone(),
-                    reason: "what it drops from has no fixed shape with a batch axis in front"
-                        .into(),
-                });
-            };
-            site.shape = shape.to_vec();
-        }
+        dropout::shape_sites(&mut network, &facts)?;
         metadata.complete(facts[&output].shape[1], input.channels)?;
 
         let sites: Vec<DropoutSite> = network.sites.iter().map(|(_, site)| site.clone()).collect();

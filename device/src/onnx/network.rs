@@ -8,6 +8,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::analysis::Facts;
+use super::bernoulli::{self, Before};
 use super::dropout::{self, Judgement};
 use super::liveness::{DropoutSite, Idle, IdleDropout};
 use super::proto::{attribute, declared, int_attribute, integers, node_name};
@@ -28,7 +29,8 @@ pub(super) struct Network {
     pub(super) input: ImageInput,
     /// Candidates for the class scores, in the file's order.
     pub(super) outputs: Vec<String>,
-    /// Live Dropouts by the tensor they write, in the nodes' order; shapes are not known yet.
+    /// Live Dropouts by the tensor they write, in the nodes' order. Shapes are not known before
+    /// [`dropout::shape_sites`]; until then a node's second input may be of the shape of its masks.
     pub(super) sites: Vec<(String, DropoutSite)>,
     /// Dropouts that do nothing, and why.
     pub(super) idle: Vec<IdleDropout>,
@@ -52,13 +54,14 @@ impl Network {
         let mut sites: Vec<(String, DropoutSite)> = Vec::new();
         let mut idle = Vec::new();
         let mut training_inputs: HashSet<String> = HashSet::new();
+        let mut taken: HashSet<String> = HashSet::new();
         for mut node in graph.node {
             for input in &mut node.input {
                 if let Some(original) = alias.get(input) {
                     input.clone_from(original);
                 }
             }
-            match node.op_type.as_str() {
+            let dropout = match node.op_type.as_str() {
                 "Constant" => {
                     let tensor = constant(node)?;
                     initializers.insert(tensor.name.clone(), tensor);
@@ -68,28 +71,42 @@ impl Network {
                     alias.insert(node.output.swap_remove(0), node.input.swap_remove(0));
                     continue;
                 }
-                "BatchNormalization" => infer_batch_normalisation(&mut node, &mut by_products)?,
+                "BatchNormalization" => {
+                    infer_batch_normalisation(&mut node, &mut by_products)?;
+                    None
+                }
                 "Dropout" => {
                     by_products.extend(node.output.drain(1..).filter(|o| !o.is_empty()));
                     let name = unique_name(&node, &sites);
-                    match dropout::judge(&node, &name, opset, &initializers, &free_names)? {
-                        Judgement::Live(report) => {
-                            if let Some(input) = node.input.get(2)
-                                && free_names.contains(input)
-                            {
-                                training_inputs.insert(input.clone());
-                            }
-                            sites.push((node.output[0].clone(), report));
-                            node.input.truncate(1);
-                        }
-                        Judgement::Idle(reason) => {
-                            alias.insert(node.output.swap_remove(0), node.input.swap_remove(0));
-                            idle.push(IdleDropout { name, reason });
-                            continue;
-                        }
-                    }
+                    let judgement =
+                        dropout::judge(&node, &name, opset, &initializers, &free_names)?;
+                    let training = node.input.drain(1..).nth(1);
+                    training_inputs.extend(training.filter(|name| free_names.contains(name)));
+                    Some((name, judgement))
                 }
-                _ => {}
+                "Mul" | "Div" => {
+                    let name = unique_name(&node, &sites);
+                    let mut before = Before {
+                        nodes: &nodes,
+                        constants: &initializers,
+                        taken: &mut taken,
+                    };
+                    before.dropout(&node, &name)?.map(|product| {
+                        node.op_type = "Dropout".into();
+                        node.input = product.inputs;
+                        (name, product.judgement)
+                    })
+                }
+                _ => None,
+            };
+            match dropout {
+                None => {}
+                Some((_, Judgement::Live(report))) => sites.push((node.output[0].clone(), report)),
+                Some((name, Judgement::Idle(reason))) => {
+                    alias.insert(node.output.swap_remove(0), node.input.swap_remove(0));
+                    idle.push(IdleDropout { name, reason });
+                    continue;
+                }
             }
             nodes.push(node);
         }
@@ -114,6 +131,8 @@ impl Network {
             idle,
         };
         network.cut_softmax();
+        network.keep_needed();
+        bernoulli::refuse_others(&network.nodes)?;
         Ok(network)
     }
 
@@ -191,12 +210,17 @@ impl Network {
         (is_softmax && on_classes).then(|| node.input[0].clone())
     }
 
+    /// Keeps only the nodes that an output needs.
+    fn keep_needed(&mut self) {
+        let needed = needed_by(&self.nodes, self.outputs.iter().map(String::as_str));
+        let mut keep = needed.into_iter();
+        self.nodes.retain(|_| keep.next().unwrap_or(false));
+    }
+
     /// Keeps only what the output needs, and tells which live Dropouts it does not need.
     pub(super) fn prune(&mut self, output: &str) {
         self.outputs = vec![output.to_owned()];
-        let needed = needed_by(&self.nodes, std::iter::once(output));
-        let mut keep = needed.into_iter();
-        self.nodes.retain(|_| keep.next().unwrap_or(false));
+        self.keep_needed();
         let written: HashSet<&str> = self.nodes.iter().map(|n| n.output[0].as_str()).collect();
         let idle = &mut self.idle;
         self.sites.retain(|(tensor, report)| {

@@ -9,7 +9,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 
 use super::proto::{attribute, element_size, node_name};
-use super::{OPSETS, OnnxError};
+use super::{OPSETS, OnnxError, bernoulli};
 
 /// No dimension, kernel, stride or padding of a classifier for small devices comes near this.
 const MAX_EXTENT: i64 = 1 << 16;
@@ -242,15 +242,12 @@ fn operator(
         f.name.as_deref() == Some(&node.op_type) && f.domain.as_deref() == Some(&node.domain)
     };
     match node.op_type.as_str() {
-        "Bernoulli" | "RandomNormal" | "RandomNormalLike" | "RandomUniform"
-        | "RandomUniformLike" | "Multinomial" => refuse(
-            ": it draws random numbers of its own, which no other engine could repeat; use plain Dropout layers",
-        ),
         "If" | "Loop" | "Scan" => refuse(": control flow cannot be cut into stem and head"),
         _ if model.functions.iter().any(is_function) => {
             refuse(": it is a function of the model's own; inline it with onnx.inliner")
         }
-        op if !is_standard_domain(&node.domain) || !known(op) => refuse(""),
+        _ if !is_standard_domain(&node.domain) => refuse(""),
+        op if !known(op) && !bernoulli::draws(op) => refuse(""),
         _ if node
             .attribute
             .iter()
@@ -271,7 +268,7 @@ fn fewest_inputs(op: &str) -> usize {
         | "Greater" | "Less" | "GreaterOrEqual" | "LessOrEqual" | "MatMul" | "Gemm" | "Conv"
         | "ConvTranspose" | "Reshape" | "Gather" | "GatherElements" | "GatherND" | "Expand"
         | "Tile" | "PRelu" | "LayerNormalization" => 2,
-        "Constant" | "Range" | "EyeLike" => 0,
+        "Constant" | "RandomNormal" | "RandomUniform" | "Range" | "EyeLike" => 0,
         _ => 1,
     }
 }

@@ -167,7 +167,8 @@ impl<'a> Reader<'a> {
                         site: index as u32,
                         keep: site.keep,
                         scale: site.scale(),
-                        per_channel: false,
+                        // One element a channel, in a channel of any size.
+                        per_channel: matches!(site.shape[..], [_, 1, 1]),
                     }
                 }
                 None if self

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad;
+mod bernoulli;
 mod build;
 mod external;
 mod forms;

@@ -141,6 +141,43 @@ fn philox_wide(first: [u32; WIDE], rest: [u32; 3], key: [u32; 2]) -> [[u64; WIDE
     pairs
 }
 
+/// Blocks of four elements each: block `b` holds the elements `4·b ..+4`.
+#[derive(Debug, Clone)]
+pub enum ElementBlocks<'a> {
+    /// Those in a row.
+    Range(Range<u32>),
+    /// Those listed.
+    List(&'a [u32]),
+}
+
+impl ElementBlocks<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Range(range) => range.len(),
+            Self::List(list) => list.len(),
+        }
+    }
+
+    /// The blocks from index `first` on; behind the last come any numbers.
+    #[inline(always)]
+    fn wide(&self, first: usize) -> [u32; WIDE] {
+        let mut blocks = [0; WIDE];
+        match self {
+            Self::Range(range) => {
+                for (i, block) in blocks.iter_mut().enumerate() {
+                    *block = range.start.wrapping_add((first + i) as u32);
+                }
+            }
+            Self::List(list) => match list[first..].first_chunk() {
+                // As it lies: put together number by number it could not be read as a vector.
+                Some(chunk) => blocks = *chunk,
+                None => blocks[..list.len() - first].copy_from_slice(&list[first..]),
+            },
+        }
+        blocks
+    }
+}
+
 /// All masks of one seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MaskSource {
@@ -217,7 +254,7 @@ impl MaskSource {
         site: u32,
         pass_block: u32,
         q: KeepProbability,
-        element_blocks: impl IntoIterator<Item = u32>,
+        element_blocks: &ElementBlocks<'_>,
         out: &mut [u32],
     ) {
         assert!(
@@ -225,13 +262,12 @@ impl MaskSource {
             "pass block {pass_block} is out of range"
         );
         let (out, _) = out.as_chunks_mut::<ELEMENTS_PER_BLOCK>();
-        let mut element_blocks = element_blocks.into_iter();
         self.each_block(
             frame,
             site,
             pass_block,
             q,
-            &mut element_blocks,
+            element_blocks,
             |block, words| {
                 out[block as usize] = words;
             },
@@ -246,16 +282,12 @@ impl MaskSource {
         site: u32,
         pass_block: u32,
         q: KeepProbability,
-        element_blocks: &mut impl Iterator<Item = u32>,
+        element_blocks: &ElementBlocks<'_>,
         mut take: impl FnMut(u32, [u32; 4]),
     ) {
-        loop {
-            let mut blocks = [0; WIDE];
-            let mut count = 0;
-            for (slot, block) in blocks.iter_mut().zip(&mut *element_blocks) {
-                *slot = block;
-                count += 1;
-            }
+        let all = element_blocks.len();
+        for first in (0..all).step_by(WIDE) {
+            let blocks = element_blocks.wide(first);
             let mut kept = [[if q == KeepProbability::ONE {
                 u64::MAX
             } else {
@@ -274,7 +306,7 @@ impl MaskSource {
                     }
                 }
             }
-            for i in 0..count {
+            for i in 0..WIDE.min(all - first) {
                 let [low, high] = [kept[0][i], kept[1][i]];
                 take(
                     blocks[i],
@@ -285,9 +317,6 @@ impl MaskSource {
                         (high >> 32) as u32,
                     ],
                 );
-            }
-            if count < WIDE {
-                return;
             }
         }
     }
@@ -344,8 +373,8 @@ impl MaskSource {
                 let first_block = (tile_start / ELEMENTS_PER_BLOCK) as u32;
                 let last_block = first_block + tile.div_ceil(ELEMENTS_PER_BLOCK) as u32;
                 let (blocks, _) = words.as_chunks_mut::<ELEMENTS_PER_BLOCK>();
-                let mut numbers = first_block..last_block;
-                self.each_block(frame, site, pass_block, q, &mut numbers, |block, words| {
+                let numbers = ElementBlocks::Range(first_block..last_block);
+                self.each_block(frame, site, pass_block, q, &numbers, |block, words| {
                     blocks[(block - first_block) as usize] = words;
                 });
                 for pass in first..=last {

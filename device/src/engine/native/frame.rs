@@ -220,9 +220,15 @@ impl StemConv<'_> {
                     sum = simd.max(sum, simd.splat(0.0));
                 }
                 let at = (row * geometry.output.width + column + pixel) * outputs + channel;
-                let mut vector = [0.0; LANES];
-                simd.store(sum, &mut S::slots_mut(&mut vector)[0]);
-                self.output[at..at + lanes].copy_from_slice(&vector[..lanes]);
+                if outputs <= S::LANES {
+                    // What is too much for this pixel is written over by the next.
+                    let whole = &mut self.output[at..at + S::LANES];
+                    simd.store(sum, &mut S::slots_mut(whole)[0]);
+                } else {
+                    let mut vector = [0.0; LANES];
+                    simd.store(sum, &mut S::slots_mut(&mut vector)[0]);
+                    self.output[at..at + lanes].copy_from_slice(&vector[..lanes]);
+                }
             }
         }
     }

@@ -2,13 +2,13 @@
 
 use core::ops::Range;
 
-use shared::mask::MaskSource;
+use shared::mask::{ElementBlocks, MaskSource};
 
 use super::conv::ConvKernel;
 use super::frame::Frame;
-use super::kernels::{Collect, Elementwise, Live, Picker, Pool, PoolKind};
+use super::kernels::{Collect, CollectPicked, Elementwise, Live, Picker, Pool, PoolKind};
 use super::layout::Layout;
-use super::plan::{Op, Program, Shape};
+use super::plan::{Op, Program};
 use super::simd::{Kernel, Level, Simd};
 
 /// Passes that one mask word serves.
@@ -27,8 +27,8 @@ pub(super) struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Runs `passes` and writes their logits, `[pass][class]`. Calls `observe` with the number of
-    /// each convolution that is run, and with its live inputs.
+    /// Runs `passes` and writes their logits, `[pass][class]`. Calls `observe` before each convolution
+    /// of each group of passes.
     #[inline]
     pub(super) fn sample(
         &self,
@@ -36,7 +36,7 @@ impl Head<'_> {
         words: &mut [u32],
         passes: Range<u32>,
         logits: &mut [f32],
-        mut observe: impl FnMut(usize, &[u32]),
+        mut observe: impl FnMut(Seen<'_>),
     ) {
         let lanes = self.level.lanes() as u32;
         let (masks, words) = words.split_at_mut(self.layout.mask_words);
@@ -93,7 +93,7 @@ impl Head<'_> {
         lists: Live<'_>,
         gathered: &mut [[u32; 2]],
         shift: u32,
-        observe: &mut impl FnMut(usize, &[u32]),
+        observe: &mut impl FnMut(Seen<'_>),
     ) -> &'v [f32] {
         let (level, lanes) = (self.level, self.level.lanes());
         let Live {
@@ -103,39 +103,52 @@ impl Head<'_> {
         let (picked, areas) = values.split_at_mut(self.layout.picked * lanes);
         let (mut to, spare) = areas.split_at_mut(self.layout.head_area * lanes);
         let mut spare = Some(spare);
-        let shape = self.program.pick.windows.output;
         level.run(Picker {
             frame: &self.frame,
             masks,
             shift,
             dense: !matches!(self.program.head.first(), Some(Op::Conv(_))),
-            live: Live {
-                elements: live,
-                starts,
-            },
             output: picked,
         });
-        let mut collected = pixels(shape);
         let mut from: &mut [f32] = picked;
         for (index, op) in self.program.head.iter().enumerate() {
             let input = &from[..op.input().len() * lanes];
             match op {
                 Op::Conv(conv) => {
-                    if index > 0 {
-                        let shape = op.input();
-                        collected = pixels(shape);
-                        level.run(Collect {
-                            channels: shape.channels,
-                            pixels: collected,
-                            live: Live {
-                                elements: live,
-                                starts,
-                            },
-                            input,
-                        });
-                    }
-                    let live = &live[..starts[collected] as usize];
-                    observe(index, live);
+                    let shape = op.input();
+                    let lists = Live {
+                        elements: &mut *live,
+                        starts: &mut *starts,
+                    };
+                    // That a window is 0 in each of many passes is too rare to look for.
+                    let (live, starts): (&[u32], &[u32]) = if index == 0 && lanes > 1 {
+                        (self.frame.outputs, self.frame.starts)
+                    } else {
+                        let pixels = if index == 0 {
+                            level.run(CollectPicked {
+                                frame: &self.frame,
+                                live: lists,
+                                input,
+                            });
+                            self.frame.starts.len() - 1
+                        } else {
+                            let pixels = shape.height * shape.width;
+                            level.run(Collect {
+                                channels: shape.channels,
+                                pixels,
+                                live: lists,
+                                input,
+                            });
+                            pixels
+                        };
+                        (&live[..starts[pixels] as usize], &starts[..=pixels])
+                    };
+                    observe(Seen {
+                        op: index,
+                        live,
+                        input,
+                        lanes,
+                    });
                     level.run(ConvKernel {
                         conv,
                         weights: &self.program.weights[conv.weights..],
@@ -184,9 +197,17 @@ impl Head<'_> {
     }
 }
 
-/// Number of pixels.
-fn pixels(shape: Shape) -> usize {
-    shape.height * shape.width
+/// What a convolution of the head is about to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen<'a> {
+    /// Its number among the operations of the head.
+    pub(super) op: usize,
+    /// The elements of its input that it reads.
+    pub(super) live: &'a [u32],
+    /// Its input, `[element][lane]`.
+    pub(super) input: &'a [f32],
+    /// Lanes of the input.
+    pub(super) lanes: usize,
 }
 
 /// Draws the masks of one word's passes for every site.
@@ -206,11 +227,11 @@ impl Kernel for Draw<'_> {
             let out = &mut masks[site.words..];
             let (frame, number, keep) = (head.frame_number, site.number, site.keep);
             if index == head.program.pick.drop.site {
-                let needed = head.frame.mask_blocks.iter().copied();
-                head.masks.words(frame, number, block, keep, needed, out);
+                let needed = ElementBlocks::List(head.frame.mask_blocks);
+                head.masks.words(frame, number, block, keep, &needed, out);
             } else {
-                let all = 0..site.elements.div_ceil(4) as u32;
-                head.masks.words(frame, number, block, keep, all, out);
+                let all = ElementBlocks::Range(0..site.elements.div_ceil(4) as u32);
+                head.masks.words(frame, number, block, keep, &all, out);
             }
         }
     }

@@ -20,7 +20,6 @@ pub(super) struct Picker<'a> {
     pub(super) shift: u32,
     /// Whether elements outside of live windows are to be written, too.
     pub(super) dense: bool,
-    pub(super) live: Live<'a>,
     pub(super) output: &'a mut [f32],
 }
 
@@ -33,7 +32,6 @@ impl Kernel for Picker<'_> {
             frame,
             masks,
             shift,
-            live,
             ..
         } = self;
         let output = S::slots_mut(self.output);
@@ -42,30 +40,18 @@ impl Kernel for Picker<'_> {
                 simd.store(simd.splat(0.0), slot);
             }
         }
-        let (mut entry, mut count) = (0, 0);
-        for (pixel, window) in frame.starts.windows(2).enumerate() {
-            live.starts[pixel] = count as u32;
-            let windows = window[0] as usize..window[1] as usize;
-            for (element, end) in frame.outputs[windows.clone()]
-                .iter()
-                .zip(&frame.ends[windows])
-            {
-                let mut largest = simd.splat(0.0);
-                let entries = entry..*end as usize;
-                for (value, place) in frame.values[entries.clone()]
-                    .iter()
-                    .zip(&frame.elements[entries])
-                {
-                    let bits = masks[*place as usize] >> shift;
-                    largest = simd.pick(bits, simd.splat(*value), largest);
-                }
-                entry = *end as usize;
-                simd.store(largest, &mut output[*element as usize]);
-                live.elements[count] = *element;
-                count += usize::from(simd.any(largest));
+        let mut entry = 0;
+        for (element, end) in frame.outputs.iter().zip(frame.ends) {
+            let mut largest = simd.splat(0.0);
+            let entries = entry..*end as usize;
+            let values = frame.values[entries.clone()].iter();
+            for (value, place) in values.zip(&frame.elements[entries]) {
+                let bits = masks[*place as usize] >> shift;
+                largest = simd.pick(bits, simd.splat(*value), largest);
             }
+            entry = *end as usize;
+            simd.store(largest, &mut output[*element as usize]);
         }
-        live.starts[frame.starts.len() - 1] = count as u32;
     }
 }
 
@@ -75,6 +61,33 @@ pub(super) struct Collect<'a> {
     pub(super) pixels: usize,
     pub(super) live: Live<'a>,
     pub(super) input: &'a [f32],
+}
+
+/// As [`Collect`], among the live windows that a [`Picker`] has written; what else its output holds
+/// is of no meaning.
+pub(super) struct CollectPicked<'a> {
+    pub(super) frame: &'a Frame<'a>,
+    pub(super) live: Live<'a>,
+    pub(super) input: &'a [f32],
+}
+
+impl Kernel for CollectPicked<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { frame, live, .. } = self;
+        let input = S::slots(self.input);
+        let mut count = 0;
+        for (pixel, window) in frame.starts.windows(2).enumerate() {
+            live.starts[pixel] = count as u32;
+            for element in &frame.outputs[window[0] as usize..window[1] as usize] {
+                live.elements[count] = *element;
+                count += usize::from(simd.any(simd.load(&input[*element as usize])));
+            }
+        }
+        live.starts[frame.starts.len() - 1] = count as u32;
+    }
 }
 
 impl Kernel for Collect<'_> {

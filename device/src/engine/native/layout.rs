@@ -1,6 +1,7 @@
 //! Where things lie in the working memory.
 
 use super::plan::{Op, Program};
+use super::simd::LANES;
 
 /// Offsets and lengths, in elements; those of the head's values in slots.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +42,8 @@ impl Layout {
             _ => 0,
         });
         let unpooled = unpooled.max().unwrap_or(0);
-        let stem_area = written(program.stem).max(unpooled).max(program.input.len());
+        // A whole vector of channels may be written behind the last pixel's.
+        let stem_area = written(program.stem).max(unpooled).max(program.input.len()) + LANES;
         let entries = picked.len() * pick.windows.kernel[0] * pick.windows.kernel[1];
         // Windows that do not overlap cannot hold more values than there are.
         let overlap = (0..2).any(|axis| pick.windows.kernel[axis] > pick.windows.stride[axis]);

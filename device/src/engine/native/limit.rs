@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use std::vec;
 use std::vec::Vec;
 
+use super::head::Seen;
 use super::plan::{Conv, Op, Program};
 use super::simd::{Kernel, Level, Simd};
 
@@ -72,10 +73,11 @@ impl Census {
         )
     }
 
-    /// Convolution `index` of the head met these live inputs.
-    pub(super) fn note(&mut self, index: usize, live: &[u32]) {
-        for element in live {
-            self.0[index][*element as usize] = true;
+    /// Notes what a convolution reads in `lane`.
+    pub(super) fn note(&mut self, seen: Seen<'_>, lane: usize) {
+        for element in seen.live {
+            let element = *element as usize;
+            self.0[seen.op][element] |= seen.input[element * seen.lanes + lane] != 0.0;
         }
     }
 

@@ -214,7 +214,7 @@ impl<F: AsMut<[f32]>, W: AsMut<[u32]>> Engine for Native<'_, F, W> {
             head_words.as_mut(),
             passes,
             logits,
-            |_, _| {},
+            |_| {},
         );
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::vec::Vec;
 use shared::mask::MaskSource;
 
 use super::frame::Frame;
-use super::head::Head;
+use super::head::{Head, Seen};
 use super::layout::Layout;
 use super::limit::{Census, of_stem};
 use super::plan::Plan;
@@ -116,9 +116,13 @@ impl NativeEngine {
         let mut logits = vec![0.0; passes as usize * program.classes];
         check_passes(&program, &(0..passes), &logits)?;
         let mut census = Census::new(&program);
-        let observe = |index: usize, live: &[u32]| census.note(index, live);
-        self.shared
-            .sample(frame, &mut self.memory, 0..passes, &mut logits, observe);
+        // One pass at a time, so that no lane is of another pass.
+        for pass in 0..passes {
+            let row = &mut logits[pass as usize * program.classes..][..program.classes];
+            let observe = |seen: Seen<'_>| census.note(seen, pass as usize % seen.lanes);
+            self.shared
+                .sample(frame, &mut self.memory, pass..pass + 1, row, observe);
+        }
         Ok(of_stem(&program) + u64::from(passes) * census.per_pass(&program))
     }
 
@@ -179,7 +183,7 @@ impl Engine for NativeEngine {
         let own = part(0);
         let (own_logits, mut rest) = logits.split_at_mut(own.len() * classes);
         self.shared
-            .sample(frame, &mut self.memory, own, own_logits, |_, _| {});
+            .sample(frame, &mut self.memory, own, own_logits, |_| {});
         let mut result = Ok(());
         for (thread, worker) in (1..threads).zip(&self.workers) {
             let (logits, after) = rest.split_at_mut(part(thread).len() * classes);
@@ -198,7 +202,7 @@ impl Shared {
         memory: &mut HeadMemory,
         passes: Range<u32>,
         logits: &mut [f32],
-        observe: impl FnMut(usize, &[u32]),
+        observe: impl FnMut(Seen<'_>),
     ) {
         let frame = self.frame.read().unwrap_or_else(PoisonError::into_inner);
         let head = Head {
@@ -322,7 +326,7 @@ impl Worker {
                     let length = passes.len() * shared.plan.classes;
                     // Grows to the largest block that is asked for, and then no more.
                     state.logits.resize(length, 0.0);
-                    shared.sample(frame, &mut memory, passes, &mut state.logits, |_, _| {});
+                    shared.sample(frame, &mut memory, passes, &mut state.logits, |_| {});
                     state.work = Work::Done;
                     drop(state);
                     own.tell();

@@ -115,10 +115,13 @@ pub fn measure_growth(
             };
             places.into_iter().map(|x| (x, along(x))).collect()
         };
+        // The limit of one frame is computed; of several at the same time there is none to compute.
+        let of_frame = |engine: &&EngineName| (axis, **engine) != (Axis::Frames, EngineName::Limit);
+        let engines: Vec<EngineName> = engines.iter().filter(of_frame).copied().collect();
         let places: Vec<(usize, Setup)> = engines.iter().flat_map(setups).collect();
         let setups: Vec<Setup> = places.iter().map(|(_, setup)| setup.clone()).collect();
         let mut samples = race.run(axis.title(), &setups)?.into_iter().zip(&places);
-        for &engine in engines {
+        for &engine in &engines {
             let mut growth = Growth {
                 axis,
                 engine,

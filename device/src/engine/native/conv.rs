@@ -4,6 +4,55 @@ use super::kernels::MaskAt;
 use super::plan::{Conv, Site};
 use super::simd::{Kernel, Simd};
 
+/// Where the live inputs of an output pixel come from: pairs of an element and the place of its
+/// weights.
+pub(super) enum Gathered<'a> {
+    /// Those of all pixels are listed, each pixel's up to its end.
+    Listed(&'a [[u32; 2]], &'a [u32]),
+    /// There is room for those of one pixel.
+    Room(&'a mut [[u32; 2]]),
+}
+
+/// Lists the live inputs of an output pixel, and returns how many there are. So each tile of
+/// channels is one loop, not one for each row of the kernel.
+#[inline(always)]
+pub(super) fn gather(
+    conv: &Conv,
+    live: &[u32],
+    starts: &[u32],
+    [row, column]: [usize; 2],
+    gathered: &mut [[u32; 2]],
+) -> usize {
+    let geometry = &conv.geometry;
+    let (inputs, outputs) = (geometry.input.channels, geometry.output.channels);
+    let (first_row, last_row) = geometry.rows(row);
+    let (first_column, last_column) = geometry.columns(column);
+    let mut count = 0;
+    for kernel_row in first_row..last_row {
+        let y = row * geometry.stride[0] + kernel_row - geometry.padding[0];
+        let line = y * geometry.input.width;
+        let x = column * geometry.stride[1];
+        let first = line + x + first_column - geometry.padding[1];
+        let last = line + x + last_column - geometry.padding[1];
+        let run = if geometry.input.height * geometry.input.width == 1 {
+            // A linear layer, whose input may have been an image when the list was made.
+            live
+        } else {
+            &live[starts[first] as usize..starts[last] as usize]
+        };
+        let tap = (kernel_row * geometry.kernel[1] + first_column) * inputs;
+        // Element and tap rise together along a run.
+        let tap_of_first = (tap as u32).wrapping_sub((first * inputs) as u32);
+        let places = &mut gathered[count..][..run.len()];
+        for (place, element) in places.iter_mut().zip(run) {
+            let tap = element.wrapping_add(tap_of_first);
+            *place = [*element, tap.wrapping_mul(outputs as u32)];
+        }
+        count += run.len();
+    }
+    count
+}
+
 /// Weighted sums of live inputs, and what follows them.
 pub(super) struct ConvKernel<'a> {
     pub(super) conv: &'a Conv,
@@ -13,8 +62,7 @@ pub(super) struct ConvKernel<'a> {
     pub(super) shift: u32,
     pub(super) live: &'a [u32],
     pub(super) starts: &'a [u32],
-    /// Room for the live inputs of one output pixel.
-    pub(super) gathered: &'a mut [[u32; 2]],
+    pub(super) gathered: Gathered<'a>,
     pub(super) input: &'a [f32],
     pub(super) output: &'a mut [f32],
 }
@@ -24,6 +72,8 @@ pub(super) struct ConvKernel<'a> {
 struct Pixel {
     row: usize,
     column: usize,
+    /// How many are computed before it.
+    index: usize,
     /// Where its channels go in the output.
     output: usize,
     /// Whether it is the first, and the last, of its window.
@@ -63,6 +113,7 @@ impl Kernel for ConvKernel<'_> {
                         Pixel {
                             row,
                             column,
+                            index: window * rows * columns + position,
                             output: window * written.channels,
                             first: position == 0,
                             last: position + 1 == rows * columns,
@@ -89,9 +140,29 @@ macro_rules! with_number {
 impl ConvKernel<'_> {
     #[inline(always)]
     fn pixel<S: Simd>(&mut self, simd: S, pixel: Pixel) {
-        let count = self.gather(pixel);
+        match &mut self.gathered {
+            Gathered::Listed(all, ends) => {
+                let first = match pixel.index {
+                    0 => 0,
+                    index => ends[index - 1] as usize,
+                };
+                let gathered = &all[first..ends[pixel.index] as usize];
+                self.outputs(simd, pixel, gathered);
+            }
+            Gathered::Room(room) => {
+                let room = core::mem::take(room);
+                let place = [pixel.row, pixel.column];
+                let count = gather(self.conv, self.live, self.starts, place, room);
+                self.outputs(simd, pixel, &room[..count]);
+                self.gathered = Gathered::Room(room);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn outputs<S: Simd>(&mut self, simd: S, pixel: Pixel, gathered: &[[u32; 2]]) {
         if S::LANES == 1 {
-            return self.kept(simd, pixel, count);
+            return self.kept(simd, pixel, gathered);
         }
         let outputs = self.conv.geometry.output.channels;
         let tiles = outputs.div_ceil(S::TILE);
@@ -102,7 +173,7 @@ impl ConvKernel<'_> {
                 ($n:literal) => {
                     if $n <= S::TILE {
                         let channels = core::array::from_fn(|i| channel + i);
-                        let sums = self.sums::<S, $n>(simd, count, channels);
+                        let sums = self.sums::<S, $n>(simd, gathered, channels);
                         self.write(simd, pixel, channel, sums);
                     }
                 };
@@ -112,47 +183,13 @@ impl ConvKernel<'_> {
         }
     }
 
-    /// Lists the live inputs of an output pixel, each with the place of its weights, and returns how
-    /// many there are. So each tile of channels is one loop, not one for each row of the kernel.
-    #[inline(always)]
-    fn gather(&mut self, pixel: Pixel) -> usize {
-        let geometry = &self.conv.geometry;
-        let (inputs, outputs) = (geometry.input.channels, geometry.output.channels);
-        let (first_row, last_row) = geometry.rows(pixel.row);
-        let (first_column, last_column) = geometry.columns(pixel.column);
-        let mut count = 0;
-        for kernel_row in first_row..last_row {
-            let y = pixel.row * geometry.stride[0] + kernel_row - geometry.padding[0];
-            let line = y * geometry.input.width;
-            let x = pixel.column * geometry.stride[1];
-            let first = line + x + first_column - geometry.padding[1];
-            let last = line + x + last_column - geometry.padding[1];
-            let run = if geometry.input.height * geometry.input.width == 1 {
-                // A linear layer, whose input may have been an image when the list was made.
-                self.live
-            } else {
-                &self.live[self.starts[first] as usize..self.starts[last] as usize]
-            };
-            let tap = (kernel_row * geometry.kernel[1] + first_column) * inputs;
-            // Element and tap rise together along a run.
-            let tap_of_first = (tap as u32).wrapping_sub((first * inputs) as u32);
-            let places = &mut self.gathered[count..][..run.len()];
-            for (place, element) in places.iter_mut().zip(run) {
-                let tap = element.wrapping_add(tap_of_first);
-                *place = [*element, tap.wrapping_mul(outputs as u32)];
-            }
-            count += run.len();
-        }
-        count
-    }
-
     /// Pre-activations of `N` channels, of those inputs that were gathered: of `channels[0]` and the
     /// channels behind it, or, with one lane, of any.
     #[inline(always)]
     fn sums<S: Simd, const N: usize>(
         &self,
         simd: S,
-        gathered: usize,
+        gathered: &[[u32; 2]],
         channels: [usize; N],
     ) -> [S::Vector; N] {
         let outputs = self.conv.geometry.output.channels;
@@ -162,7 +199,7 @@ impl ConvKernel<'_> {
         for i in 0..N {
             sums[i] = simd.splat(bias[channels[i]]);
         }
-        for [element, place] in &self.gathered[..gathered] {
+        for [element, place] in gathered {
             let value = simd.load(&input[*element as usize]);
             if S::LANES == 1 {
                 let weights = &weights[*place as usize..][..outputs];
@@ -216,7 +253,7 @@ impl ConvKernel<'_> {
 
     /// With one lane: only outputs that are kept are worked out, four at a time.
     #[inline(always)]
-    fn kept<S: Simd>(&mut self, simd: S, pixel: Pixel, gathered: usize) {
+    fn kept<S: Simd>(&mut self, simd: S, pixel: Pixel, gathered: &[[u32; 2]]) {
         let outputs = self.conv.geometry.output.channels;
         let mut chosen = [0; 4];
         let mut count = 0;
@@ -250,7 +287,7 @@ impl ConvKernel<'_> {
         &mut self,
         simd: S,
         pixel: Pixel,
-        gathered: usize,
+        gathered: &[[u32; 2]],
         channels: [usize; N],
     ) {
         let sums = self.sums::<S, N>(simd, gathered, channels);

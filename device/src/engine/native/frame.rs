@@ -1,5 +1,6 @@
 //! What is computed once a frame: the stem, and the sorted windows at the head's begin.
 
+use super::conv::gather;
 use super::kernels::{Elementwise, Pool, PoolKind};
 use super::layout::{COUNTS, Layout};
 use super::plan::{Conv, Op, Pick, Program};
@@ -25,6 +26,10 @@ pub(super) struct Frame<'a> {
     pub(super) starts: &'a [u32],
     /// The mask's blocks of four elements that keep a value.
     pub(super) mask_blocks: &'a [u32],
+    /// Live inputs of each output pixel of the head's first convolution, and where each pixel's end;
+    /// empty if there is no such list.
+    pub(super) listed: &'a [[u32; 2]],
+    pub(super) listed_ends: &'a [u32],
 }
 
 /// The frame's words, cut into lists.
@@ -36,6 +41,8 @@ struct Lists<'a> {
     mask_blocks: &'a mut [u32],
     /// Live windows; mask blocks.
     counts: &'a mut [u32],
+    listed_ends: &'a mut [u32],
+    listed: &'a mut [[u32; 2]],
 }
 
 impl<'a> Lists<'a> {
@@ -45,13 +52,17 @@ impl<'a> Lists<'a> {
         let (ends, words) = words.split_at_mut(layout.windows);
         let (starts, words) = words.split_at_mut(layout.pixels);
         let (mask_blocks, words) = words.split_at_mut(layout.mask_blocks);
+        let (counts, words) = words.split_at_mut(COUNTS);
+        let (listed_ends, words) = words.split_at_mut(layout.listed_pixels);
         Self {
             elements,
             outputs,
             ends,
             starts,
             mask_blocks,
-            counts: &mut words[..COUNTS],
+            counts,
+            listed_ends,
+            listed: &mut words.as_chunks_mut().0[..layout.listed],
         }
     }
 }
@@ -64,7 +75,9 @@ impl<'a> Frame<'a> {
         let (ends, words) = words.split_at(layout.windows);
         let (starts, words) = words.split_at(layout.pixels);
         let (mask_blocks, words) = words.split_at(layout.mask_blocks);
-        let [windows, blocks] = [words[0] as usize, words[1] as usize];
+        let (counts, words) = words.split_at(COUNTS);
+        let (listed_ends, words) = words.split_at(layout.listed_pixels);
+        let [windows, blocks] = [counts[0] as usize, counts[1] as usize];
         Self {
             values: &values[layout.window_values..],
             elements,
@@ -72,6 +85,8 @@ impl<'a> Frame<'a> {
             ends: &ends[..windows],
             starts,
             mask_blocks: &mask_blocks[..blocks],
+            listed: &words.as_chunks().0[..layout.listed],
+            listed_ends,
         }
     }
 }
@@ -140,8 +155,40 @@ pub(super) fn begin(
         }
         core::mem::swap(&mut from, &mut to);
     }
-    let lists = Lists::new(layout, words);
-    sort_windows(program.pick, from, window_values, lists);
+    let mut lists = Lists::new(layout, words);
+    sort_windows(program.pick, from, window_values, &mut lists);
+    if let (Some(Op::Conv(conv)), false) = (program.head.first(), lists.listed_ends.is_empty()) {
+        level.run(ListInputs {
+            conv,
+            live: &lists.outputs[..lists.counts[0] as usize],
+            starts: lists.starts,
+            listed: lists.listed,
+            ends: lists.listed_ends,
+        });
+    }
+}
+
+/// Lists the live inputs of all output pixels of the head's first convolution.
+struct ListInputs<'a> {
+    conv: &'a Conv,
+    live: &'a [u32],
+    starts: &'a [u32],
+    listed: &'a mut [[u32; 2]],
+    ends: &'a mut [u32],
+}
+
+impl Kernel for ListInputs<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let mut count = 0;
+        for (end, pixel) in self.ends.iter_mut().zip(self.conv.pixels()) {
+            let room = &mut self.listed[count..];
+            count += gather(self.conv, self.live, self.starts, pixel, room);
+            *end = count as u32;
+        }
+    }
 }
 
 fn channels_last(input: &[f32], channels: usize, output: &mut [f32]) {
@@ -235,7 +282,7 @@ impl StemConv<'_> {
 }
 
 /// Fills the lists of a [`Frame`].
-fn sort_windows(pick: &Pick, stem: &[f32], values: &mut [f32], lists: Lists<'_>) {
+fn sort_windows(pick: &Pick, stem: &[f32], values: &mut [f32], lists: &mut Lists<'_>) {
     let geometry = &pick.windows;
     let (input, output) = (geometry.input, geometry.output);
     let mut sorter = Sorter {
@@ -282,16 +329,16 @@ fn sort_windows(pick: &Pick, stem: &[f32], values: &mut [f32], lists: Lists<'_>)
     lists.counts[1] = blocks as u32;
 }
 
-struct Sorter<'a> {
+struct Sorter<'a, 'b> {
     pick: &'a Pick,
     stem: &'a [f32],
     values: &'a mut [f32],
-    lists: Lists<'a>,
+    lists: &'a mut Lists<'b>,
     entries: usize,
     windows: usize,
 }
 
-impl Sorter<'_> {
+impl Sorter<'_, '_> {
     /// Sorts the windows of one output pixel, of all channels: `SIDE` values wide and high, `N` in
     /// all.
     #[inline(always)]

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use shared::mask::{ElementBlocks, MaskSource};
 
-use super::conv::ConvKernel;
+use super::conv::{ConvKernel, Gathered};
 use super::frame::Frame;
 use super::kernels::{Collect, CollectPicked, Elementwise, Live, Picker, Pool, PoolKind};
 use super::layout::Layout;
@@ -157,7 +157,11 @@ impl Head<'_> {
                         shift,
                         live,
                         starts,
-                        gathered,
+                        gathered: if index == 0 && !self.frame.listed_ends.is_empty() {
+                            Gathered::Listed(self.frame.listed, self.frame.listed_ends)
+                        } else {
+                            Gathered::Room(&mut *gathered)
+                        },
                         input,
                         output: to,
                     });

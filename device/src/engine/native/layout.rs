@@ -1,7 +1,7 @@
 //! Where things lie in the working memory.
 
 use super::plan::{Op, Program};
-use super::simd::LANES;
+use super::simd::{LANES, Level};
 
 /// Offsets and lengths, in elements; those of the head's values in slots.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,10 @@ pub(super) struct Layout {
     pub(super) windows: usize,
     pub(super) pixels: usize,
     pub(super) mask_blocks: usize,
+    /// Output pixels of the head's first convolution whose live inputs are listed once a frame, and
+    /// room for those of all of them; 0 if they are listed group by group.
+    pub(super) listed_pixels: usize,
+    pub(super) listed: usize,
     pub(super) frame_words: usize,
     /// Slots of the head's first input.
     pub(super) picked: usize,
@@ -32,7 +36,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn new(program: &Program<'_>) -> Self {
+    pub(super) fn new(program: &Program<'_>, level: Level) -> Self {
         let pick = program.pick;
         let (stem_output, picked) = (pick.windows.input, pick.windows.output);
         let written = |ops: &[Op]| ops.iter().map(|op| op.output().len()).max().unwrap_or(0);
@@ -73,6 +77,18 @@ impl Layout {
             _ => 0,
         });
         let gathered = gathered.max().unwrap_or(0);
+        let (listed_pixels, listed) = match program.head.first() {
+            Some(Op::Conv(conv)) if level.lanes() > 1 && pixels > 2 => {
+                let pixels = conv.pixels().count();
+                let inputs = pixels * conv.taps() / conv.geometry.output.channels;
+                if inputs <= LISTED_MOST {
+                    (pixels, inputs)
+                } else {
+                    (0, 0)
+                }
+            }
+            _ => (0, 0),
+        };
         Self {
             stem_area,
             window_values: 2 * stem_area,
@@ -81,7 +97,15 @@ impl Layout {
             windows,
             pixels,
             mask_blocks,
-            frame_words: window_entries + 2 * windows + pixels + mask_blocks + COUNTS,
+            listed_pixels,
+            listed,
+            frame_words: window_entries
+                + 2 * windows
+                + pixels
+                + mask_blocks
+                + COUNTS
+                + listed_pixels
+                + 2 * listed,
             picked: picked.len(),
             head_area,
             head_values: picked.len() + 2 * head_area,
@@ -93,5 +117,7 @@ impl Layout {
     }
 }
 
+/// Inputs that are listed once a frame at most (8 bytes each): more would not stay in the cache.
+const LISTED_MOST: usize = 1 << 16;
 /// Words that hold how long the frame's lists are.
 pub(super) const COUNTS: usize = 2;

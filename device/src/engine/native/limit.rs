@@ -12,7 +12,12 @@ use super::simd::{Kernel, Level, Simd};
 
 /// Multiply-adds that the stem needs: all of them.
 pub(super) fn of_stem(program: &Program<'_>) -> u64 {
-    let convs = program.stem.iter().filter_map(|op| match op {
+    dense_multiply_adds(program.stem)
+}
+
+/// Multiply-adds of operations, zeros included.
+pub(super) fn dense_multiply_adds(ops: &[Op]) -> u64 {
+    let convs = ops.iter().filter_map(|op| match op {
         Op::Conv(conv) => Some(conv),
         _ => None,
     });

@@ -179,7 +179,7 @@ impl<F: AsMut<[f32]>, W: AsMut<[u32]>> Engine for Native<'_, F, W> {
     fn begin(&mut self, frame: u32, input: &[f32]) -> Result<(), NativeError> {
         self.frame = None;
         check_input(&self.program, input)?;
-        let layout = Layout::new(&self.program);
+        let layout = Layout::new(&self.program, self.level);
         let Scratch {
             frame_values,
             frame_words,
@@ -194,7 +194,7 @@ impl<F: AsMut<[f32]>, W: AsMut<[u32]>> Engine for Native<'_, F, W> {
     fn sample(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), NativeError> {
         let frame_number = self.frame.ok_or(NativeError::NoFrame)?;
         check_passes(&self.program, &passes, logits)?;
-        let layout = Layout::new(&self.program);
+        let layout = Layout::new(&self.program, self.level);
         let Scratch {
             frame_values,
             frame_words,

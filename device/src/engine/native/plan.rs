@@ -124,6 +124,21 @@ impl Conv {
         self.pool.map_or(self.geometry.output, |pool| pool.output)
     }
 
+    /// Row and column of the outputs that are needed, in the order in which they are computed: those
+    /// of a pooling's window one after the other.
+    pub(super) fn pixels(&self) -> impl Iterator<Item = [usize; 2]> + use<> {
+        let written = self.output();
+        let ([rows, columns], [row_step, column_step]) = match self.pool {
+            Some(pool) => (pool.kernel, pool.stride),
+            None => ([1, 1], [1, 1]),
+        };
+        (0..written.height * written.width).flat_map(move |window| {
+            let (row, column) = (window / written.width, window % written.width);
+            let first = [row * row_step, column * column_step];
+            (0..rows * columns).map(move |i| [first[0] + i / columns, first[1] + i % columns])
+        })
+    }
+
     /// Number of weights, without biases.
     #[must_use]
     pub fn taps(&self) -> usize {
@@ -253,7 +268,7 @@ impl Program<'_> {
     /// The working memory that `level` needs.
     #[must_use]
     pub fn scratch(&self, level: Level) -> ScratchLengths {
-        let layout = super::layout::Layout::new(self);
+        let layout = super::layout::Layout::new(self, level);
         let lanes = level.lanes();
         ScratchLengths {
             frame_values: layout.frame_values,

@@ -12,11 +12,15 @@ use shared::mask::MaskSource;
 use super::frame::Frame;
 use super::head::{Head, Seen};
 use super::layout::Layout;
-use super::limit::{Census, of_stem};
+use super::limit::{Census, dense_multiply_adds, of_stem};
 use super::plan::Plan;
 use super::simd::Level;
 use super::{NAME, NativeError, check_input, check_passes, frame};
 use crate::engine::{Engine, EngineError, InputShape};
+
+/// Multiply-adds, zeros included, that take longer than waking a thread: some tenths of a
+/// millisecond without vectors, a tenth with them.
+const WORTH_A_THREAD: u64 = 12_000_000;
 
 /// Runs a plan; allocates nothing after it is made.
 ///
@@ -39,6 +43,8 @@ struct Shared {
     layout: Layout,
     level: Level,
     masks: MaskSource,
+    /// Vectors of passes that are worth waking a thread for.
+    least_groups: u32,
     /// Written between calls of `sample` only.
     frame: RwLock<FrameMemory>,
 }
@@ -71,12 +77,25 @@ impl From<NativeError> for EngineError {
 }
 
 impl NativeEngine {
-    /// Prepares a plan for `level` on `threads` threads; `seed` selects the masks.
+    /// Prepares a plan for `level` on up to `threads` threads, as many as there is work for; `seed`
+    /// selects the masks.
     ///
     /// # Errors
     /// When a thread cannot be started.
     pub fn new(plan: Plan, level: Level, seed: u64, threads: usize) -> Result<Self, EngineError> {
-        let layout = Layout::new(&plan.program());
+        Self::with_worth(plan, level, seed, threads, WORTH_A_THREAD)
+    }
+
+    /// `worth` are the multiply-adds that are worth waking a thread for.
+    pub(super) fn with_worth(
+        plan: Plan,
+        level: Level,
+        seed: u64,
+        threads: usize,
+        worth: u64,
+    ) -> Result<Self, EngineError> {
+        let layout = Layout::new(&plan.program(), level);
+        let of_group = dense_multiply_adds(plan.program().head).max(1) * level.lanes() as u64;
         let needed = plan.program().scratch(level);
         let memory = || HeadMemory {
             values: vec![0.0; needed.head_values],
@@ -86,6 +105,7 @@ impl NativeEngine {
             layout,
             level,
             masks: MaskSource::new(seed),
+            least_groups: worth.div_ceil(of_group).clamp(1, u64::from(u32::MAX)) as u32,
             frame: RwLock::new(FrameMemory {
                 values: vec![0.0; needed.frame_values],
                 words: vec![0; needed.frame_words],
@@ -170,7 +190,8 @@ impl Engine for NativeEngine {
         let lanes = self.shared.level.lanes() as u32;
         let first = passes.start / lanes;
         let groups = passes.end.div_ceil(lanes).saturating_sub(first);
-        let threads = groups.clamp(1, self.workers.len() as u32 + 1);
+        let most = (groups / self.shared.least_groups).max(1);
+        let threads = most.min(self.workers.len() as u32 + 1);
         self.helped = threads as usize - 1;
         let bound = |thread: u32| {
             let group = first + groups * thread / threads;
@@ -273,11 +294,11 @@ impl Desk {
         self.changed.notify_all();
     }
 
-    /// Waits for work such as `until` says. Work and results come within microseconds of each
-    /// other, and sleeping takes longer: the first moments are spent looking.
+    /// Waits for work such as `until` says. What is about to come is waited for awake, but not for
+    /// long: a virtual machine takes the processor from who spins.
     fn wait(&self, until: impl Fn(&Work) -> bool) -> MutexGuard<'_, State> {
-        /// Looks before sleeping: some tens of microseconds.
-        const LOOKS: u32 = 2000;
+        /// Looks before sleeping: some microseconds.
+        const LOOKS: u32 = 200;
         let mut looks = 0;
         loop {
             let seen = self.changes.load(Ordering::Acquire);

@@ -111,8 +111,8 @@ fn a_pass_does_not_depend_on_those_beside_it() {
                 assert_eq!(part, expected, "{name}, {}: {range:?}", level.name());
             }
             for threads in [1, 2, 3, 8] {
-                let mut threaded =
-                    NativeEngine::new(plan.clone(), level, SEED, threads).expect("threads start");
+                let mut threaded = NativeEngine::with_worth(plan.clone(), level, SEED, threads, 0)
+                    .expect("threads start");
                 assert!(threaded.begin(9, &input).is_ok());
                 for range in [0..PASSES, 5..6, 17..30] {
                     let expected =

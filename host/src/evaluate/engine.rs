@@ -1,8 +1,9 @@
 //! The model and what runs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use anyhow::ensure;
 use device::engine::Engine as _;
 use device::engine::tract::StandardEngine;
 use device::inference::{BufferLengths, Buffers, Inference, Settings};
@@ -61,19 +62,19 @@ pub struct Setup {
 
 /// A model ready to judge frames.
 #[allow(missing_debug_implementations)] // Engines wrap foreign runtimes without one.
-pub(super) struct Opened {
-    pub(super) inference: LinuxInference,
+pub(crate) struct Opened {
+    pub(crate) inference: LinuxInference,
     /// Class names, in label order.
-    pub(super) labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
     /// Whether the model carries thresholds.
-    pub(super) calibrated: bool,
+    pub(crate) calibrated: bool,
     /// Seed of the masks.
-    pub(super) seed: u64,
+    pub(crate) seed: u64,
 }
 
 impl Setup {
     /// Loads the model for use on one thread.
-    pub(super) fn open(&self) -> anyhow::Result<Opened> {
+    pub(crate) fn open(&self) -> anyhow::Result<Opened> {
         let mut options = Options {
             passes: self.passes,
             adaptive: self.adaptive,
@@ -129,15 +130,12 @@ fn join(engine: AnyEngine, settings: Settings) -> anyhow::Result<LinuxInference>
 
 #[cfg(feature = "train")]
 mod torch {
-    use std::path::{Path, PathBuf};
-
-    use anyhow::bail;
     use device::inference::{MAX_CHANNELS, Settings};
     use device::session::LinuxInference;
     use shared::image::Fit;
     use shared::triage::Thresholds;
 
-    use super::{Opened, Setup, join};
+    use super::{Opened, Setup, join, weights_of};
     use crate::lenet::{LibtorchEngine, TrainedModel};
 
     /// What a session is for the device's engines.
@@ -177,22 +175,24 @@ mod torch {
         tch::set_num_threads(1);
         Ok(TrainedModel::load(&weights_of(&setup.model)?)?)
     }
+}
 
-    /// The weights that `given` stands for.
-    fn weights_of(given: &Path) -> anyhow::Result<PathBuf> {
-        let weights = if given.is_dir() {
-            given.join("model.safetensors")
-        } else {
-            given.with_extension("safetensors")
-        };
-        if !weights.is_file() {
-            bail!(
-                "torch needs the weights that `host train` leaves, and there is no {}",
-                weights.display()
-            );
-        }
-        Ok(weights)
-    }
+/// The file of weights that `given` stands for: it, its folder, or the ONNX file beside it.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn weights_of(given: &Path) -> anyhow::Result<PathBuf> {
+    let weights = if given.is_dir() {
+        given.join("model.safetensors")
+    } else {
+        given.with_extension("safetensors")
+    };
+    ensure!(
+        weights.is_file(),
+        "this needs the weights that `host train` leaves, and there is no {}",
+        weights.display()
+    );
+    Ok(weights)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use device::inference::Outcome;
 use serde::Serialize;
 use shared::image::FrameStatistics;
-use shared::triage::Causes;
+use shared::triage::{Causes, Evidence};
 use shared::uncertainty::Measures;
 
 use super::calibration::{brier, negative_log_likelihood, negative_log_likelihood_of_logits};
@@ -18,6 +18,8 @@ pub struct Judged {
     pub confidence: f64,
     /// How unsure the model was.
     pub scores: Scores,
+    /// What the thresholds looked at, so that others can be tried on it.
+    pub evidence: Evidence,
     /// Why it was flagged.
     pub causes: Causes,
     /// What the picture looked like at the model's input size.
@@ -109,6 +111,7 @@ impl Judged {
             class: measures.class,
             confidence: measures.confidence,
             scores: Scores::of(measures),
+            evidence: Evidence::new(measures, &outcome.image),
             causes: outcome.causes,
             statistics: outcome.image,
             passes: measures.passes,

@@ -18,6 +18,7 @@ pub mod selective;
 mod table;
 
 pub use calibration::{Bin, reliability};
+pub(crate) use engine::weights_of;
 pub use engine::{EngineChoice, Setup};
 pub use judge::{Frames, ImageSet, judge};
 pub use judged::{Answer, Judged, Judgements, Run, Standard};

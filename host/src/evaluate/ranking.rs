@@ -104,6 +104,13 @@ impl Ranking {
     }
 }
 
+/// The runs of equal scores of two kinds of frames, lowest first.
+#[must_use]
+pub fn runs(negatives: &[f64], positives: &[f64]) -> Vec<Ties> {
+    let kind = [vec![false; negatives.len()], vec![true; positives.len()]].concat();
+    Ranking::new(&[negatives, positives].concat(), &kind).all()
+}
+
 /// Negatives and positives in all.
 fn totals(ties: &[Ties]) -> (u64, u64) {
     ties.iter().fold((0, 0), |(negatives, positives), run| {
@@ -172,16 +179,10 @@ pub fn fpr95(ties: &[Ties]) -> Option<f64> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// The runs of two kinds of frames.
-    pub(in crate::evaluate) fn runs(negatives: &[f64], positives: &[f64]) -> Vec<Ties> {
-        let kind = [vec![false; negatives.len()], vec![true; positives.len()]].concat();
-        Ranking::new(&[negatives, positives].concat(), &kind).all()
-    }
 
     #[test]
     fn small_cases_are_those_computed_by_hand() {

@@ -44,6 +44,24 @@ impl Scores {
             measures.standard_deviations()[measures.class],
         ])
     }
+
+    /// The score that [`Quality::aurc`](super::Quality::aurc) ranks by: total uncertainty.
+    #[must_use]
+    pub fn predictive_entropy(&self) -> f64 {
+        self.0[0]
+    }
+
+    /// Epistemic uncertainty.
+    #[must_use]
+    pub fn mutual_information(&self) -> f64 {
+        self.0[1]
+    }
+
+    /// Aleatoric uncertainty.
+    #[must_use]
+    pub fn expected_entropy(&self) -> f64 {
+        self.0[2]
+    }
 }
 
 /// Names of the scores that exist without passes, in the order of

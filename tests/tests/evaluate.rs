@@ -207,7 +207,8 @@ fn another_seed_gives_other_figures_and_the_table_names_them() {
     for word in [
         "accuracy",
         "nll_mean_logits",
-        "ood.fpr95",
+        "MC dropout: ood",
+        "standard: wrong answers",
         "1-margin",
         "low-contrast",
         "40 frames",

@@ -13,6 +13,7 @@ use std::str::FromStr;
 use device::source::{IdxError, Labelled, PictureError, cache_folder};
 use shared::image::Normalisation;
 
+pub(crate) use catalogue::hexadecimal;
 pub use catalogue::{FileState, FileStatus, KNOWN_FILES, KnownFile};
 pub use corrupt::{Corruption, corrupt};
 pub use mix::{MixEntry, MixKind, MixPlan, write_mix};

@@ -5,7 +5,7 @@ use std::fmt;
 use device::inference::Outcome;
 use serde::Serialize;
 use shared::image::FrameStatistics;
-use shared::triage::{Cause, Causes, Verdict};
+use shared::triage::{Cause, Causes, Evidence, Verdict};
 
 use super::calibration::{
     brier, expected_calibration_error, negative_log_likelihood, negative_log_likelihood_of_logits,
@@ -22,6 +22,8 @@ pub struct Judged {
     pub confidence: f64,
     /// How unsure the model was.
     pub scores: Scores,
+    /// What the thresholds looked at, so that others can be tried on it.
+    pub evidence: Evidence,
     /// Why it was flagged.
     pub causes: Causes,
     /// What the picture looked like at the model's input size.
@@ -60,6 +62,7 @@ impl Judged {
             class: measures.class,
             confidence: measures.confidence,
             scores: Scores::of(measures),
+            evidence: Evidence::new(measures, &outcome.image),
             causes: outcome.causes,
             statistics: outcome.image,
             passes: measures.passes,

@@ -225,6 +225,24 @@ impl Dataset {
         self.pixels.truncate(self.len() * Self::PIXELS);
     }
 
+    /// The images at `indices`, in that order.
+    ///
+    /// # Panics
+    /// An index is not below [`Dataset::len`].
+    #[must_use]
+    pub fn select(&self, indices: &[u32]) -> Self {
+        let indices = indices.iter().map(|&index| index as usize);
+        Self {
+            class_names: self.class_names.clone(),
+            pixels: indices
+                .clone()
+                .flat_map(|i| self.image(i))
+                .copied()
+                .collect(),
+            labels: indices.map(|index| self.labels[index]).collect(),
+        }
+    }
+
     /// Mean and standard deviation over all pixels, luma in 0..=1.
     #[must_use]
     pub fn normalisation(&self) -> Normalisation {

@@ -9,7 +9,8 @@ use super::long::{INTERRUPTED, progress_bar, stop_flag};
 use crate::data::DatasetName;
 use crate::evaluate::{EngineChoice, Frames, Setup, judge};
 use crate::files;
-use crate::report::{Configuration, Contents};
+use crate::report::{Configuration, Contents, Studies, Watch};
+use crate::study::epistemic::Epistemic;
 
 /// Write a report on a model: one HTML file with figures, tables and frames to look at.
 ///
@@ -26,6 +27,9 @@ pub struct Args {
     /// ONNX classifier with live dropout.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
+    /// What `host study epistemic` found, to be shown as well.
+    #[arg(long, value_name = "FILE")]
+    study: Option<PathBuf>,
     /// The HTML file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -81,20 +85,48 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let limit = args.limit.map(|limit| limit as usize);
     let frames = Frames::load(&args.dataset, args.ood.as_ref(), limit)?;
+    let epistemic = args.study.as_deref().map(Epistemic::load).transpose()?;
     let stop = stop_flag()?;
     let bar = progress_bar("judging", frames.len() as u64, 0);
-    let judgements = judge(&setup, &frames, threads, &stop, &|frames| bar.inc(frames));
+    let watch = Watch {
+        stop: &stop,
+        begin: &|phase, total| {
+            bar.set_message(phase);
+            bar.set_length(total);
+            bar.set_position(0);
+            bar.reset_eta();
+        },
+        advance: &|more| bar.inc(more),
+    };
+    let contents = gather(&setup, &frames, epistemic, threads, watch);
     bar.finish_and_clear();
-    let Some(judgements) = judgements? else {
+    let Some(contents) = contents? else {
         tracing::warn!("interrupted");
         std::process::exit(INTERRUPTED);
     };
-    let configuration = Configuration::new(&setup, &frames, &judgements.run)?;
-    let contents = Contents::new(configuration, &frames, &judgements)?;
     files::write(&args.out, contents.html()?.as_bytes())?;
     if let Some(path) = &args.json {
         files::write(path, &serde_json::to_vec_pretty(&contents)?)?;
     }
     writeln!(std::io::stdout(), "{}", args.out.display())?;
     Ok(())
+}
+
+/// Judges the frames and makes the studies; `None` if the watch stopped them.
+fn gather(
+    setup: &Setup,
+    frames: &Frames,
+    epistemic: Option<Epistemic>,
+    threads: usize,
+    watch: Watch<'_>,
+) -> anyhow::Result<Option<Contents>> {
+    let Some(judgements) = judge(setup, frames, threads, watch.stop, watch.advance)? else {
+        return Ok(None);
+    };
+    let test = &frames.sets()[0].images;
+    let Some(studies) = Studies::run(setup, test, epistemic, threads, watch)? else {
+        return Ok(None);
+    };
+    let configuration = Configuration::new(setup, frames, &judgements.run)?;
+    Contents::new(configuration, frames, &judgements, studies).map(Some)
 }

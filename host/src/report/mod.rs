@@ -9,6 +9,7 @@ mod histogram;
 mod page;
 mod plot;
 mod sections;
+mod studies;
 
 use serde::Serialize;
 
@@ -17,6 +18,7 @@ use crate::evaluate::{self, Frames, Judged, Judgements, SCORE_NAMES};
 pub use configuration::{Configuration, JudgedSet};
 pub use gallery::{Group, Shown};
 pub use histogram::{Histogram, Kind, KindName};
+pub use studies::{Studies, Watch};
 
 /// All that the page shows.
 #[derive(Debug, Clone, Serialize)]
@@ -29,12 +31,14 @@ pub struct Contents {
     pub foreign_accepted: Option<f64>,
     /// How predictive entropy, expected entropy and mutual information are spread.
     pub histograms: Vec<Histogram>,
+    /// What Monte-Carlo dropout does in this model.
+    pub studies: Studies,
     /// Frames to look at.
     pub gallery: Vec<Group>,
 }
 
 impl Contents {
-    /// What there is to show of judged frames.
+    /// What there is to show of judged frames and of the studies made on them.
     ///
     /// # Errors
     /// A picture cannot be encoded.
@@ -42,6 +46,7 @@ impl Contents {
         configuration: Configuration,
         frames: &Frames,
         judgements: &Judgements,
+        studies: Studies,
     ) -> anyhow::Result<Self> {
         let foreign = || {
             judgements
@@ -69,6 +74,7 @@ impl Contents {
             .map(histogram)
             .collect(),
             gallery: gallery::groups(frames, judgements, &configuration.labels)?,
+            studies,
             configuration,
         })
     }

@@ -261,10 +261,10 @@ fn draw<'a>(area: Area<'a>, x: &Axis, y: &Axis, marks: &[Mark]) -> Result<(), Dr
     };
     let named = |axis: &Axis| u32::from(!axis.name.is_empty());
     let longest = y.ticks.iter().map(|&tick| y.label(tick).chars().count());
-    let left = longest.max().unwrap_or(0) as u32 * TEXT * 6 / 10 + 8;
+    let left = longest.max().unwrap_or(0) as u32 * TEXT * 65 / 100 + 8;
     let mut chart = ChartBuilder::on(&area)
         .margin_top(SCALE * (6 + named(y) * (TEXT + 5)))
-        .margin_right(12 * SCALE)
+        .margin_right(16 * SCALE)
         .margin_bottom(named(x) * (TEXT + 3) * SCALE)
         .x_label_area_size((TEXT + 9) * SCALE)
         .y_label_area_size(left * SCALE)
@@ -284,7 +284,7 @@ fn draw<'a>(area: Area<'a>, x: &Axis, y: &Axis, marks: &[Mark]) -> Result<(), Dr
     let (width, height) = area.dim_in_pixel();
     let (left, below) = (left as i32 * SCALE as i32, height as i32);
     area.draw_text(&y.name, &text(Role::Muted, HPos::Left, VPos::Top), (0, 20))?;
-    let middle = (left + width as i32 - 12 * SCALE as i32) / 2;
+    let middle = (left + width as i32 - 16 * SCALE as i32) / 2;
     let place = (middle, below - 2 * SCALE as i32);
     area.draw_text(
         &x.name,

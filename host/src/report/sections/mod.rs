@@ -1,7 +1,9 @@
 //! What the page shows, a file per section or two.
 
 mod configuration;
+mod corruptions;
 mod frames;
+mod posterior;
 mod separation;
 mod summary;
 
@@ -24,6 +26,11 @@ pub(super) fn all(contents: &Contents) -> anyhow::Result<Vec<Section>> {
             id: "uncertainty",
             title: "Knowing what it does not know",
             body: separation::section(contents)?,
+        },
+        Section {
+            id: "posterior",
+            title: "Samples from a posterior",
+            body: posterior::section(&contents.studies)?,
         },
         Section {
             id: "frames",

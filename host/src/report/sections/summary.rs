@@ -224,7 +224,9 @@ fn cell(row: &Row, values: &Value, prefix: &str) -> Markup {
         if row.percent {
             percent(value)
         } else {
-            format!("{value:.4}")
+            // An AURC has three zeros before its first digit.
+            let decimals = if value.abs() < 0.001 { 6 } else { 4 };
+            format!("{value:.decimals$}")
         }
     };
     let metric = format!("{prefix}{}", row.metric);

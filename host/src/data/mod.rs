@@ -17,7 +17,8 @@ use shared::image::Normalisation;
 pub(crate) use catalogue::hexadecimal;
 pub use catalogue::{FileState, FileStatus, KNOWN_FILES, KnownFile};
 pub use corrupt::{
-    Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, write_corrupted,
+    Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, rotate,
+    write_corrupted,
 };
 pub use mix::{MixEntry, MixKind, MixPlan, write_mix};
 pub use random::{Purpose, Random};

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use shared::uncertainty::PassAccumulator;
 
 use super::sampler::Sampler;
-use crate::data::{Dataset, SIDE};
+use crate::data::{Dataset, rotate};
 use crate::evaluate::Setup;
 
 /// One digit at every angle.
@@ -38,9 +38,9 @@ pub struct Rotation {
 /// The digit at one angle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Angle {
-    /// Anticlockwise rotation, degrees.
+    /// Clockwise rotation, degrees.
     pub degrees: f64,
-    /// The picture, `[SIDE][SIDE]` 8-bit luma.
+    /// The picture, `[28][28]` 8-bit luma.
     pub pixels: Vec<u8>,
     /// The class with the highest mean probability.
     pub class: usize,
@@ -58,7 +58,7 @@ pub struct Angle {
     pub probabilities: Vec<Vec<f32>>,
 }
 
-/// Turns image `image` of `data` from 0 to 180 degrees in `steps` equal steps.
+/// Turns image `image` of `data` clockwise from 0 to 180 degrees in `steps` equal steps.
 ///
 /// # Errors
 /// There is no such image, the model cannot be used, its classes are not as many as the data
@@ -81,7 +81,8 @@ pub fn rotation(
     let mut angles = Vec::new();
     for step in 0..=steps {
         let degrees = 180.0 * f64::from(step) / f64::from(steps);
-        let pixels = rotated(data.image(image), degrees);
+        let mut pixels = data.image(image).to_vec();
+        rotate(&mut pixels, degrees);
         let passes = sampler.sample(frame, &pixels)?;
         accumulator.reset();
         let mut logits = vec![Vec::new(); passes.classes];
@@ -126,42 +127,6 @@ pub fn rotation(
     })
 }
 
-/// The image, turned anticlockwise about its centre; between pixels it is interpolated linearly,
-/// and beyond its border it is black.
-///
-/// # Panics
-/// If `pixels` does not hold [`SIDE`] × [`SIDE`] values.
-fn rotated(pixels: &[u8], degrees: f64) -> Vec<u8> {
-    assert_eq!(pixels.len(), SIDE * SIDE, "one image");
-    let centre = (SIDE as f64 - 1.0) / 2.0;
-    let (sine, cosine) = degrees.to_radians().sin_cos();
-    let at = |x: f64, y: f64| -> f64 {
-        let inside = |v: f64| v >= 0.0 && v < SIDE as f64;
-        if inside(x) && inside(y) {
-            f64::from(pixels[y as usize * SIDE + x as usize])
-        } else {
-            0.0
-        }
-    };
-    (0..SIDE * SIDE)
-        .map(|index| {
-            let (x, y) = (
-                (index % SIDE) as f64 - centre,
-                (index / SIDE) as f64 - centre,
-            );
-            // Where the pixel comes from; rows are counted downwards.
-            let (from_x, from_y) = (
-                centre + cosine * x - sine * y,
-                centre + sine * x + cosine * y,
-            );
-            let (left, top) = (from_x.floor(), from_y.floor());
-            let (right, bottom) = (from_x - left, from_y - top);
-            let row = |y: f64| at(left, y) * (1.0 - right) + at(left + 1.0, y) * right;
-            (row(top) * (1.0 - bottom) + row(top + 1.0) * bottom).round() as u8
-        })
-        .collect()
-}
-
 impl fmt::Display for Rotation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -186,25 +151,5 @@ impl fmt::Display for Rotation {
             )?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn right_angles_move_pixels_and_no_more() {
-        let image: Vec<u8> = (0..SIDE * SIDE).map(|i| (i * 7 % 251) as u8).collect();
-        assert_eq!(rotated(&image, 0.0), image);
-        let reversed: Vec<u8> = image.iter().rev().copied().collect();
-        let close = |a: &[u8], b: &[u8]| a.iter().zip(b).all(|(a, b)| a.abs_diff(*b) <= 1);
-        assert!(close(&rotated(&image, 180.0), &reversed));
-        // Anticlockwise: what was at the right end of a row comes to the top of a column.
-        let turned = rotated(&image, 90.0);
-        let expected: Vec<u8> = (0..SIDE * SIDE)
-            .map(|i| image[(i % SIDE) * SIDE + SIDE - 1 - i / SIDE])
-            .collect();
-        assert!(close(&turned, &expected));
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::data::{Dataset, DatasetName, Split};
 use crate::evaluate::Setup;
+use crate::study::corruptions::{Corruptions, corruptions};
 use crate::study::epistemic::Epistemic;
 use crate::study::precision::{Precision, precision};
 use crate::study::rotation::{Rotation, rotation};
@@ -18,6 +19,8 @@ const PRECISION_IMAGES: usize = 1000;
 const PRECISION_PASSES: u32 = 1000;
 /// Images, of the training and of the test set, of the study of the variational objective.
 const VARIATIONAL_IMAGES: usize = 2000;
+/// Images of the study of corruptions, each 60 times.
+const CORRUPTED_IMAGES: usize = 1000;
 /// Steps in which a digit is turned.
 const ROTATION_STEPS: u32 = 12;
 /// The class of the digit that is turned, as in the source.
@@ -26,6 +29,8 @@ const TURNED: u16 = 1;
 /// What Monte-Carlo dropout does in this model.
 #[derive(Debug, Clone, Serialize)]
 pub struct Studies {
+    /// What corruptions do to answers and uncertainty.
+    pub corruptions: Corruptions,
     /// A digit that is turned.
     pub rotation: Rotation,
     /// How many passes are enough.
@@ -72,6 +77,14 @@ impl Studies {
             data
         };
 
+        let some = first(test, CORRUPTED_IMAGES);
+        let begin_judging = |frames| begin("corruptions", frames);
+        let seed = setup.seed.unwrap_or_default();
+        let corruptions = corruptions(setup, &some, seed, threads, stop, &begin_judging, advance)?;
+        let Some(corruptions) = corruptions else {
+            return Ok(None);
+        };
+
         begin("turning", 1);
         let digit = test.labels.iter().position(|&label| label == TURNED);
         let rotation = rotation(setup, test, digit.unwrap_or(0), ROTATION_STEPS)?;
@@ -107,6 +120,7 @@ impl Studies {
             Err(error) => Err(format!("{error:#}")),
         };
         Ok(Some(Self {
+            corruptions,
             rotation,
             precision,
             variational,

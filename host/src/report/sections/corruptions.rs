@@ -40,7 +40,7 @@ fn family(family: &Family, most: f64) -> anyhow::Result<Markup> {
             (0..points.len()).filter_map(|at| Some((f64::from(points[at].severity), value(at)?)));
         values.collect()
     };
-    let name = family.name.replace('-', " ");
+    let name = family.family.name().replace('-', " ");
     let severity = || Axis::linear("", 0.0..5.0).ticks([0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
     let last = points.last();
 

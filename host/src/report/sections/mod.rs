@@ -28,6 +28,11 @@ pub(super) fn all(contents: &Contents) -> anyhow::Result<Vec<Section>> {
             body: separation::section(contents)?,
         },
         Section {
+            id: "corruptions",
+            title: "When pictures get worse",
+            body: corruptions::section(&contents.studies.corruptions)?,
+        },
+        Section {
             id: "posterior",
             title: "Samples from a posterior",
             body: posterior::section(&contents.studies)?,

@@ -1,7 +1,7 @@
 //! `host report`: what an evaluation and the studies find, as a page to look at.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
@@ -69,6 +69,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         "there is no model file {}",
         args.model.display()
     );
+    for file in [Some(&args.out), args.json.as_ref()].into_iter().flatten() {
+        // Rather now than after all the work.
+        let folder = file
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        ensure!(
+            folder.is_none_or(Path::is_dir),
+            "there is no folder {} to write to",
+            folder.unwrap_or(file).display()
+        );
+    }
     let threads = match args.threads {
         Some(threads) => usize::from(threads),
         None => std::thread::available_parallelism()
@@ -87,10 +98,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let frames = Frames::load(&args.dataset, args.ood.as_ref(), limit)?;
     let epistemic = args.study.as_deref().map(Epistemic::load).transpose()?;
     let stop = stop_flag()?;
-    let bar = progress_bar("judging", frames.len() as u64, 0);
+    let bar = progress_bar("", 0, 0);
     let watch = Watch {
         stop: &stop,
         begin: &|phase, total| {
+            tracing::info!("{phase}: {total}");
             bar.set_message(phase);
             bar.set_length(total);
             bar.set_position(0);
@@ -120,6 +132,7 @@ fn gather(
     threads: usize,
     watch: Watch<'_>,
 ) -> anyhow::Result<Option<Contents>> {
+    (watch.begin)("judging", frames.len() as u64);
     let Some(judgements) = judge(setup, frames, threads, watch.stop, watch.advance)? else {
         return Ok(None);
     };

@@ -95,6 +95,8 @@ pub(super) struct Axis {
     ticks: Vec<f64>,
     logarithmic: bool,
     percent: bool,
+    /// Letters of a tick that there is room for, at least.
+    room: usize,
 }
 
 impl Axis {
@@ -113,6 +115,7 @@ impl Axis {
             ticks,
             logarithmic: false,
             percent: false,
+            room: 0,
         }
     }
 
@@ -131,6 +134,7 @@ impl Axis {
                 .collect(),
             logarithmic: true,
             percent: false,
+            room: 0,
         }
     }
 
@@ -143,6 +147,12 @@ impl Axis {
     /// With about `count` ticks.
     pub(super) fn few(mut self, count: usize) -> Self {
         self.ticks = RangedCoordf64::from(self.range.clone()).key_points(count);
+        self
+    }
+
+    /// With room for ticks of so many letters, so that charts one above the other begin alike.
+    pub(super) fn room(mut self, letters: usize) -> Self {
+        self.room = letters;
         self
     }
 
@@ -212,16 +222,10 @@ pub(super) fn short(value: f64) -> String {
 pub(super) enum Mark {
     /// A line through points.
     Line(Role, Vec<(f64, f64)>),
-    /// A thin dashed line through points: something to compare with.
-    Dashed(Role, Vec<(f64, f64)>),
     /// What lies between two lines, as (x, low, high), with this opacity.
     Area(Role, Vec<(f64, f64, f64)>, f64),
     /// Dots of this radius, in tenths of a pixel, with this opacity.
     Dots(Role, Vec<(f64, f64)>, u32, f64),
-    /// Vertical lines, as (x, low, high).
-    Intervals(Role, Vec<(f64, f64, f64)>),
-    /// A word whose left end is here.
-    Word(Role, (f64, f64), String),
 }
 
 /// A chart of `size` pixels (width, height), which the page scales; `alternative` says in words what
@@ -238,20 +242,17 @@ pub(super) fn chart(
 ) -> anyhow::Result<Markup> {
     let size = (size.0 * SCALE, size.1 * SCALE);
     let mut text = String::new();
-    draw(
-        SVGBackend::with_string(&mut text, size).into_drawing_area(),
-        x,
-        y,
-        marks,
-    )
-    .map_err(|error| anyhow!("cannot draw a chart ({alternative}): {error}"))?;
+    let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
+    let drawn = draw(&area, x, y, marks);
+    drop(area);
+    drawn.map_err(|error| anyhow!("cannot draw a chart ({alternative}): {error}"))?;
     Ok(PreEscaped(for_the_page(&text, size, alternative)))
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type DrawingError<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
 
-fn draw<'a>(area: Area<'a>, x: &Axis, y: &Axis, marks: &[Mark]) -> Result<(), DrawingError<'a>> {
+fn draw<'a>(area: &Area<'a>, x: &Axis, y: &Axis, marks: &[Mark]) -> Result<(), DrawingError<'a>> {
     let text = |role: Role, horizontal, vertical| {
         // plotters divides by 1.24.
         ("sans-serif", f64::from(TEXT * SCALE) * 1.24)
@@ -261,8 +262,8 @@ fn draw<'a>(area: Area<'a>, x: &Axis, y: &Axis, marks: &[Mark]) -> Result<(), Dr
     };
     let named = |axis: &Axis| u32::from(!axis.name.is_empty());
     let longest = y.ticks.iter().map(|&tick| y.label(tick).chars().count());
-    let left = longest.max().unwrap_or(0) as u32 * TEXT * 65 / 100 + 8;
-    let mut chart = ChartBuilder::on(&area)
+    let left = longest.max().unwrap_or(0).max(y.room) as u32 * TEXT * 65 / 100 + 8;
+    let mut chart = ChartBuilder::on(area)
         .margin_top(SCALE * (6 + named(y) * (TEXT + 5)))
         .margin_right(16 * SCALE)
         .margin_bottom(named(x) * (TEXT + 3) * SCALE)
@@ -298,16 +299,6 @@ fn draw<'a>(area: Area<'a>, x: &Axis, y: &Axis, marks: &[Mark]) -> Result<(), Dr
                 let style = role.colour().stroke_width(2 * SCALE);
                 chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
             }
-            Mark::Dashed(role, points) => {
-                let style = role.colour().stroke_width(12 * SCALE / 10);
-                let (dash, gap) = (4 * SCALE as i32, 4 * SCALE as i32);
-                chart.draw_series(DashedLineSeries::new(
-                    points.iter().copied(),
-                    dash,
-                    gap,
-                    style,
-                ))?;
-            }
             Mark::Area(role, bounds, opacity) => {
                 let upper = bounds.iter().map(|&(x, _, high)| (x, high));
                 let lower = bounds.iter().rev().map(|&(x, low, _)| (x, low));
@@ -319,15 +310,6 @@ fn draw<'a>(area: Area<'a>, x: &Axis, y: &Axis, marks: &[Mark]) -> Result<(), Dr
                 let style = role.colour().mix(*opacity).filled();
                 let dot = |&point: &_| Circle::new(point, *radius, style);
                 chart.draw_series(points.iter().map(dot))?;
-            }
-            Mark::Intervals(role, intervals) => {
-                let style = role.colour().mix(0.6).stroke_width(2 * SCALE);
-                let line = |&(x, low, high): &_| PathElement::new([(x, low), (x, high)], style);
-                chart.draw_series(intervals.iter().map(line))?;
-            }
-            Mark::Word(role, point, word) => {
-                let style = text(*role, HPos::Left, VPos::Center);
-                chart.draw_series([Text::new(word.clone(), *point, style)])?;
             }
         }
     }
@@ -390,7 +372,6 @@ mod tests {
             Mark::Line(Role::McDropout, vec![(0.0, 1.0), (1.0, 100.0)]),
             Mark::Dots(Role::Wrong, vec![(0.5, 10.0); 3], 30, 0.5),
             Mark::Area(Role::Epistemic, vec![(0.0, 1.0, 2.0), (1.0, 3.0, 4.0)], 0.3),
-            Mark::Word(Role::Ink, (0.5, 10.0), "<here>".into()),
         ];
         let svg = chart((300, 200), "\"what\" & how", &x, &y, &marks)
             .expect("drawn")
@@ -401,7 +382,6 @@ mod tests {
         assert_eq!(svg.matches("<circle").count(), 3);
         for part in [
             "a &lt;b&gt; &amp; c",
-            "&lt;here&gt;",
             "var(--mc-dropout)",
             "var(--epistemic)",
             "100 %",

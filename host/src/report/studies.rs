@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::data::{Dataset, DatasetName, Split};
+use super::gallery::data_uri;
+use crate::data::{Corruption, Dataset, DatasetName, Severity, Split, corrupted};
 use crate::evaluate::Setup;
 use crate::study::corruptions::{Corruptions, corruptions};
 use crate::study::epistemic::Epistemic;
@@ -31,6 +32,9 @@ const TURNED: u16 = 1;
 pub struct Studies {
     /// What corruptions do to answers and uncertainty.
     pub corruptions: Corruptions,
+    /// One image as they leave it, as `data:` URIs: per family, from severity 0.
+    #[serde(skip)]
+    pub spoilt: Vec<Vec<String>>,
     /// A digit that is turned.
     pub rotation: Rotation,
     /// How many passes are enough.
@@ -85,6 +89,8 @@ impl Studies {
             return Ok(None);
         };
 
+        let spoilt = spoilt(&first(test, 1), seed)?;
+
         begin("turning", 1);
         let digit = test.labels.iter().position(|&label| label == TURNED);
         let rotation = rotation(setup, test, digit.unwrap_or(0), ROTATION_STEPS)?;
@@ -121,10 +127,23 @@ impl Studies {
         };
         Ok(Some(Self {
             corruptions,
+            spoilt,
             rotation,
             precision,
             variational,
             epistemic,
         }))
     }
+}
+
+/// The image of `one` in every family at every severity, as the study of corruptions sees it.
+fn spoilt(one: &Dataset, seed: u64) -> anyhow::Result<Vec<Vec<String>>> {
+    let family = |family: Corruption| {
+        let clean = std::iter::once(data_uri(one.image(0)));
+        let worse = Severity::ALL
+            .into_iter()
+            .map(|severity| data_uri(corrupted(one, family, severity, seed).image(0)));
+        clean.chain(worse).collect()
+    };
+    Corruption::ALL.into_iter().map(family).collect()
 }

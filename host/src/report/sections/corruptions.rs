@@ -2,12 +2,14 @@
 
 use maud::{Markup, html};
 
+use crate::report::Studies;
 use crate::report::page::{count, figure, key};
-use crate::report::plot::{Axis, Mark, Role, chart, short};
-use crate::study::corruptions::{Corruptions, Family};
+use crate::report::plot::{Axis, Mark, Role, chart};
+use crate::study::corruptions::Family;
 
 /// The figures of every family, side by side.
-pub(super) fn section(corruptions: &Corruptions) -> anyhow::Result<Markup> {
+pub(super) fn section(studies: &Studies) -> anyhow::Result<Markup> {
+    let corruptions = &studies.corruptions;
     let points = corruptions
         .families
         .iter()
@@ -18,12 +20,13 @@ pub(super) fn section(corruptions: &Corruptions) -> anyhow::Result<Markup> {
     let families = corruptions
         .families
         .iter()
-        .map(|each| family(each, most))
+        .zip(&studies.spoilt)
+        .map(|(each, pictures)| family(each, pictures, most))
         .collect::<anyhow::Result<Vec<_>>>()?;
     Ok(html! {
         p {
             (count(corruptions.frames)) " test frames under each family of corruptions, from severity 0 "
-            "(as they are) to 5. Above, " (key(Role::Correct)) "the share of right answers, which falls, "
+            "(as they are) to 5, the first of them as a picture. Above, " (key(Role::Correct)) "the share of right answers, which falls, "
             "and " (key(Role::Foreign)) "the share of frames that is flagged, which should rise before "
             "it. Below, the mean uncertainty in nats: " (key(Role::Aleatoric)) "aleatoric with "
             (key(Role::Epistemic)) "epistemic on top of it. ρ is Spearman's rank correlation of severity "
@@ -33,7 +36,7 @@ pub(super) fn section(corruptions: &Corruptions) -> anyhow::Result<Markup> {
     })
 }
 
-fn family(family: &Family, most: f64) -> anyhow::Result<Markup> {
+fn family(family: &Family, pictures: &[String], most: f64) -> anyhow::Result<Markup> {
     let points = &family.points;
     let line = |value: &dyn Fn(usize) -> Option<f64>| -> Vec<(f64, f64)> {
         let values =
@@ -86,7 +89,7 @@ fn family(family: &Family, most: f64) -> anyhow::Result<Markup> {
         (170, 96),
         &says,
         &severity(),
-        &Axis::linear("", 0.0..most).few(3),
+        &Axis::linear("", 0.0..most).few(3).room(5),
         &[
             Mark::Area(Role::Aleatoric, below, 0.35),
             Mark::Area(Role::Epistemic, above.collect(), 0.35),
@@ -95,13 +98,21 @@ fn family(family: &Family, most: f64) -> anyhow::Result<Markup> {
         ],
     )?;
     let rho = match family.correlations.predictive_entropy {
-        Some(rho) => format!("ρ = {}", short((rho * 100.0).round() / 100.0)),
+        Some(rho) => format!("ρ = {rho:.2}"),
         None => String::new(),
     };
     Ok(figure(
         &name,
         &html! { (rho) },
         &[],
-        &html! { (shares) (entropies) },
+        &html! {
+            div.strip {
+                @for (severity, picture) in pictures.iter().enumerate() {
+                    img src=(picture) alt={ (name) ", severity " (severity) } width="28" height="28";
+                }
+            }
+            (shares)
+            (entropies)
+        },
     ))
 }

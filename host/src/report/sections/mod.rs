@@ -2,8 +2,11 @@
 
 mod configuration;
 mod corruptions;
+mod data;
 mod frames;
+mod passes;
 mod posterior;
+mod rotation;
 mod separation;
 mod summary;
 
@@ -30,7 +33,7 @@ pub(super) fn all(contents: &Contents) -> anyhow::Result<Vec<Section>> {
         Section {
             id: "corruptions",
             title: "When pictures get worse",
-            body: corruptions::section(&contents.studies.corruptions)?,
+            body: corruptions::section(&contents.studies)?,
         },
         Section {
             id: "posterior",

@@ -26,6 +26,7 @@ enum Command {
     Export(cmd::export::Args),
     Evaluate(cmd::evaluate::Args),
     Causes(cmd::causes::Args),
+    Report(cmd::report::Args),
     Monitor(cmd::monitor::Args),
     Bench(cmd::bench::Args),
     #[command(hide = true)]
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Export(args) => cmd::export::run(args),
         Command::Evaluate(args) => cmd::evaluate::run(args),
         Command::Causes(args) => cmd::causes::run(&args),
+        Command::Report(args) => cmd::report::run(args),
         Command::Monitor(args) => cmd::monitor::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
         Command::BenchWorker(args) => cmd::bench::run_worker(args),

@@ -7,6 +7,7 @@ pub mod evaluate;
 pub mod export;
 mod long;
 pub mod monitor;
+pub mod report;
 pub mod study;
 #[cfg(feature = "train")]
 pub mod train;

@@ -34,6 +34,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 
 mod analysis;
 mod bernoulli;
+mod calibration;
 mod dropout;
 mod ends;
 mod error;
@@ -47,6 +48,7 @@ mod split;
 mod tests;
 mod validate;
 
+pub use calibration::Calibration;
 pub use error::OnnxError;
 pub use liveness::{DropoutSite, Idle, IdleDropout, Liveness};
 pub use metadata::Metadata;

@@ -18,6 +18,7 @@ pub use catalogue::{FileState, FileStatus, KNOWN_FILES, KnownFile};
 pub use corrupt::{
     Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, write_corrupted,
 };
+pub(crate) use folder::load as load_folder;
 pub use mix::{MixEntry, MixKind, MixPlan, write_mix};
 pub use random::{Purpose, Random};
 
@@ -133,7 +134,7 @@ impl DatasetName {
         match self {
             Self::Mnist => installed("mnist", split, &DIGITS),
             Self::FashionMnist => installed("fashion-mnist", split, &FASHION),
-            Self::Folder(path) => folder::load(path, split),
+            Self::Folder(path) => Ok(folder::load(path, Some(split))?.0),
         }
     }
 }
@@ -222,6 +223,19 @@ impl Dataset {
     pub fn truncate(&mut self, count: usize) {
         self.labels.truncate(count);
         self.pixels.truncate(self.len() * Self::PIXELS);
+    }
+
+    /// Takes away the images from `first` on, and returns them.
+    ///
+    /// # Panics
+    /// `first` exceeds [`Dataset::len`].
+    #[must_use]
+    pub fn split_off(&mut self, first: usize) -> Self {
+        Self {
+            class_names: self.class_names.clone(),
+            pixels: self.pixels.split_off(first * Self::PIXELS),
+            labels: self.labels.split_off(first),
+        }
     }
 
     /// Mean and standard deviation over all pixels, luma in 0..=1.

@@ -26,6 +26,8 @@ pub enum Purpose {
     Corruption,
     /// The weights of a network that is only timed (index = its width).
     Weights,
+    /// Which calibration frames thresholds are tuned on, and which they are tested on.
+    CalibrationSplit,
 }
 
 /// A stream of Philox4x32-10 blocks.

@@ -9,7 +9,6 @@ mod images;
 mod log;
 mod recipe;
 mod sampling;
-mod thresholds;
 mod trainer;
 
 use std::path::{Path, PathBuf};
@@ -20,13 +19,13 @@ use anyhow::{Context, bail};
 use serde_json::json;
 use shared::image::{FrameStatistics, Normalisation};
 use shared::mask::MaskSource;
-use shared::triage::Thresholds;
+use shared::triage::{Evidence, Thresholds};
 use shared::uncertainty::Measures;
 use tch::Device;
 
 use crate::data::{Dataset, DatasetName, Purpose, Random, SIDE, Split};
 use crate::lenet::TrainedModel;
-use crate::{export, files, torch};
+use crate::{calibrate, export, files, torch};
 use images::Images;
 use log::Log;
 pub use recipe::Recipe;
@@ -247,9 +246,9 @@ fn report(
     let frames: Vec<_> = measures
         .into_iter()
         .zip(&chosen)
-        .map(|(measures, &index)| (measures, statistics(data.image(index as usize))))
+        .map(|(measures, &index)| Evidence::new(&measures, &statistics(data.image(index as usize))))
         .collect();
-    let thresholds = thresholds::default_thresholds(&frames, job.flag_rate);
+    let thresholds = calibrate::usual(&frames, job.flag_rate);
 
     let name: DatasetName = recipe.dataset.parse()?;
     let mut test = name.load(Split::Test)?;
@@ -285,6 +284,7 @@ fn report(
         normalisation,
         seed: recipe.seed,
         thresholds: Some(thresholds),
+        calibration: None,
         training: Some(training.clone()),
     };
     files::write(&job.out.join("model.safetensors"), &model.to_bytes()?)?;

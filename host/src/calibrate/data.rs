@@ -98,7 +98,7 @@ impl CalibrationSet {
                     "the model was not trained on {name}, so none of its training images were kept out: use {name}:test"
                 );
                 let count = recipe("validation").and_then(Value::as_u64).unwrap_or(0) as usize;
-                let mut images = name.load(Split::Train)?;
+                let images = name.load(Split::Train)?;
                 ensure!(
                     count > 0 && count <= images.len(),
                     "the model was trained without validation images: use {name}:test, or train it again with host train --validation N"
@@ -108,7 +108,9 @@ impl CalibrationSet {
                         "the model's temperature was set on these images, so they are not quite like new ones"
                     );
                 }
-                (images.split_off(images.len() - count), Vec::new())
+                let all = images.len() as u32;
+                let last: Vec<u32> = (all - count as u32..all).collect();
+                (images.select(&last), Vec::new())
             }
             (DatasetName::Folder(path), part) => {
                 let trained_on = trained_on.map(Path::new);

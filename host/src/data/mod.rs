@@ -16,7 +16,8 @@ use shared::image::Normalisation;
 
 pub use catalogue::{FileState, FileStatus, KNOWN_FILES, KnownFile};
 pub use corrupt::{
-    Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, write_corrupted,
+    Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, rotate,
+    write_corrupted,
 };
 pub(crate) use folder::load as load_folder;
 pub use mix::{MixEntry, MixKind, MixPlan, write_mix};
@@ -225,16 +226,21 @@ impl Dataset {
         self.pixels.truncate(self.len() * Self::PIXELS);
     }
 
-    /// Takes away the images from `first` on, and returns them.
+    /// The images at `indices`, in that order.
     ///
     /// # Panics
-    /// `first` exceeds [`Dataset::len`].
+    /// An index is not below [`Dataset::len`].
     #[must_use]
-    pub fn split_off(&mut self, first: usize) -> Self {
+    pub fn select(&self, indices: &[u32]) -> Self {
+        let indices = indices.iter().map(|&index| index as usize);
         Self {
             class_names: self.class_names.clone(),
-            pixels: self.pixels.split_off(first * Self::PIXELS),
-            labels: self.labels.split_off(first),
+            pixels: indices
+                .clone()
+                .flat_map(|i| self.image(i))
+                .copied()
+                .collect(),
+            labels: indices.map(|index| self.labels[index]).collect(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! of threads, it repeats to the bit, and a run that was stopped and continued ends where an
 //! undisturbed one does.
 
+mod fit;
 mod images;
 mod log;
 mod recipe;
@@ -26,6 +27,7 @@ use tch::Device;
 use crate::data::{Dataset, DatasetName, Purpose, Random, SIDE, Split};
 use crate::lenet::TrainedModel;
 use crate::{calibrate, export, files, torch};
+pub use fit::fit;
 use images::Images;
 use log::Log;
 pub use recipe::Recipe;

@@ -5,9 +5,10 @@ use shared::triage::{Cause, Evidence, Side, Thresholds};
 /// Limits such that at most `rate` of the given frames cross one of them, and as many as possible.
 ///
 /// The limits on predictive and expected entropy let through all but the `k` most extreme frames of
-/// their score, the others all but [`ENTROPY_SHARE`] times fewer; `k` is the largest for which no
-/// more than `rate` of the frames are flagged by any. They say what is usual, and carry no
-/// guarantee. Nothing is known to be usual without frames: [`Thresholds::OFF`].
+/// their score, the others all but [`ENTROPY_SHARE`] times fewer, and are never stricter than
+/// [`Cause::strictest`]; `k` is the largest for which no more than `rate` of the frames are flagged
+/// by any. They say what is usual, and carry no guarantee. Nothing is known to be usual without
+/// frames: [`Thresholds::OFF`].
 #[must_use]
 pub fn usual(frames: &[Evidence], rate: f64) -> Thresholds {
     let scores = Scores::of(frames);
@@ -76,7 +77,7 @@ impl Scores {
                 _ => Some(beyond / ENTROPY_SHARE),
             };
             if let Some(&limit) = beyond.and_then(|beyond| values.get(beyond)) {
-                *thresholds.limit_mut(cause) = limit;
+                *thresholds.limit_mut(cause) = cause.not_too_strict(limit);
             }
         }
         thresholds

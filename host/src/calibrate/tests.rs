@@ -177,10 +177,12 @@ fn usual_limits_keep_their_rate_and_use_it() {
             let mut value = || random.between(0.1, 0.9) as f32;
             let statistics = FrameStatistics {
                 mean: value(),
+                black: value(),
+                white: value(),
                 contrast: value(),
                 sharpness: value(),
                 saturated: value(),
-                dark: value(),
+                plateau: value(),
             };
             Evidence::new(&passes.measures().expect("passes"), &statistics)
         })

@@ -2,11 +2,14 @@
 
 pub mod bench;
 pub mod calibrate;
+pub mod causes;
 pub mod data;
 pub mod doctor;
 pub mod evaluate;
 pub mod export;
 mod long;
 pub mod monitor;
+pub mod report;
+pub mod study;
 #[cfg(feature = "train")]
 pub mod train;

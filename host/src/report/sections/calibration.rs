@@ -1,5 +1,6 @@
 //! Whether probabilities are true, and what refusing to answer buys.
 
+use device::onnx::Calibration;
 use maud::{Markup, html};
 
 use crate::evaluate::Bin;
@@ -19,6 +20,7 @@ pub(super) fn section(contents: &Contents) -> anyhow::Result<Markup> {
         div.figures {
             (reliability(monte_carlo, standard)?)
             (risk_coverage(contents, monte_carlo, standard)?)
+            (promise(contents.configuration.calibration.as_ref()))
         }
     })
 }
@@ -154,6 +156,38 @@ fn risk_coverage(
         (says) "."
     };
     Ok(figure("Risk and coverage", &reading, &legend, &drawing))
+}
+
+/// What holds of the risk for frames that were not measured.
+fn promise(calibration: Option<&Calibration>) -> Markup {
+    let Some(calibration) = calibration else {
+        return html! {
+            p.note {
+                "The thresholds in this file carry no guarantee. " code { "host calibrate" } " chooses them so that, "
+                "with a probability that you set, at most a share that you set of the accepted frames is answered wrongly."
+            }
+        };
+    };
+    let row = |name: &str, value: &str| html! { tr { th scope="row" { (name) } td { (value) } } };
+    html! {
+        div {
+            h3 { "What the thresholds promise" }
+            p.note {
+                "With a probability of " (percent(1.0 - calibration.delta)) " over the choice of the calibration frames, "
+                "at most " (percent(calibration.max_risk)) " of the accepted frames are answered wrongly, for frames "
+                "drawn as those were (Learn then Test, Angelopoulos et al. 2021)."
+            }
+            table {
+                tbody {
+                    (row("Method", &calibration.method))
+                    (row("Calibrated on", &format!("{} frames of {}", count(calibration.frames), calibration.data)))
+                    (row("Accepted of them", &format!("{} ({})", count(calibration.accepted), percent(calibration.coverage))))
+                    (row("Wrong of those", &count(calibration.errors)))
+                    (row("Passes", &format!("T = {}, {} engine", calibration.passes, calibration.engine)))
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ pub enum Purpose {
     Weights,
     /// The order in which training sets of growing size are filled.
     Study,
+    /// The frames of a bootstrap resample (index = resample).
+    Bootstrap,
 }
 
 /// A stream of Philox4x32-10 blocks.

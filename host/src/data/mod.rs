@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use device::source::{IdxError, Labelled, PictureError, cache_folder};
-use shared::image::Normalisation;
+use shared::image::{FrameStatistics, Normalisation};
 
 pub(crate) use catalogue::hexadecimal;
 pub use catalogue::{FileState, FileStatus, KNOWN_FILES, KnownFile};
@@ -231,6 +231,17 @@ impl Dataset {
     #[must_use]
     pub fn image(&self, index: usize) -> &[u8] {
         &self.pixels[index * Self::PIXELS..(index + 1) * Self::PIXELS]
+    }
+
+    /// What image `index` looks like, as a device measures it.
+    ///
+    /// # Panics
+    /// `index` is not below [`Dataset::len`].
+    #[must_use]
+    pub fn statistics(&self, index: usize) -> FrameStatistics {
+        let luma = self.image(index).iter();
+        let luma: Vec<f32> = luma.map(|&pixel| f32::from(pixel) / 255.0).collect();
+        FrameStatistics::measure(&luma, SIDE, SIDE)
     }
 
     /// Keeps the first `count` images.

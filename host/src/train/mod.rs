@@ -19,13 +19,13 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use shared::image::{FrameStatistics, Normalisation};
+use shared::image::Normalisation;
 use shared::mask::MaskSource;
-use shared::triage::Thresholds;
+use shared::triage::{Evidence, Thresholds};
 use shared::uncertainty::Measures;
 use tch::Device;
 
-use crate::data::{Dataset, DatasetName, Purpose, Random, SIDE, Split};
+use crate::data::{Dataset, DatasetName, Purpose, Random, Split};
 use crate::lenet::TrainedModel;
 use crate::{export, files, torch};
 pub use fit::fit;
@@ -249,7 +249,7 @@ fn report(
     let frames: Vec<_> = measures
         .into_iter()
         .zip(&chosen)
-        .map(|(measures, &index)| (measures, statistics(data.image(index as usize))))
+        .map(|(measures, &index)| Evidence::new(&measures, &data.statistics(index as usize)))
         .collect();
     let thresholds = thresholds::default_thresholds(&frames, job.flag_rate);
 
@@ -316,14 +316,6 @@ fn six_decimals(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
-fn statistics(pixels: &[u8]) -> FrameStatistics {
-    let luma: Vec<f32> = pixels
-        .iter()
-        .map(|&pixel| f32::from(pixel) / 255.0)
-        .collect();
-    FrameStatistics::measure(&luma, SIDE, SIDE)
-}
-
 /// What the default thresholds do to the test images.
 fn triage(
     thresholds: &Thresholds,
@@ -333,7 +325,7 @@ fn triage(
     let (mut accepted, mut correct) = (0usize, 0usize);
     for (index, measures) in measures.iter().enumerate() {
         if thresholds
-            .judge(measures, &statistics(test.image(index)))
+            .judge(measures, &test.statistics(index))
             .is_empty()
         {
             accepted += 1;

@@ -3,19 +3,15 @@
 //! They are a start, not a calibration: they say what is usual for the data the model knows, and
 //! carry no guarantee.
 
-use shared::image::FrameStatistics;
-use shared::triage::Thresholds;
-use shared::uncertainty::Measures;
+use shared::triage::{Cause, Evidence, Side, Thresholds};
 
-/// Limits such that about `rate` of the given frames cross at least one of them.
+/// Limits such that at most `rate` of the given frames cross one of them, and as many as possible.
 ///
 /// The limits on predictive and expected entropy let through all but the `k` most extreme frames of
-/// their score, the others all but [`ENTROPY_SHARE`] times fewer; `k` is the largest for which no
-/// more than `rate` of the frames are flagged by any.
-pub(super) fn default_thresholds<const N: usize>(
-    frames: &[(Measures<N>, FrameStatistics)],
-    rate: f64,
-) -> Thresholds {
+/// their score, the others all but [`ENTROPY_SHARE`] times fewer, and are never stricter than
+/// [`Cause::strictest`]; `k` is the largest for which no more than `rate` of the frames are flagged
+/// by any.
+pub(super) fn default_thresholds(frames: &[Evidence], rate: f64) -> Thresholds {
     let budget = (rate * frames.len() as f64).floor() as usize;
     let sorted = Sorted::new(frames);
     // More extreme frames per limit never flag fewer frames in all.
@@ -25,7 +21,7 @@ pub(super) fn default_thresholds<const N: usize>(
         let limits = sorted.limits(middle);
         let flagged = frames
             .iter()
-            .filter(|(m, s)| !limits.judge(m, s).is_empty())
+            .filter(|frame| !limits.judge_evidence(frame).is_empty())
             .count();
         if flagged <= budget {
             low = middle;
@@ -42,58 +38,34 @@ pub(super) fn default_thresholds<const N: usize>(
 /// measure at a given number of passes.
 const ENTROPY_SHARE: usize = 4;
 
-/// Every score's values, from the most extreme inwards.
-struct Sorted {
-    upper: [Vec<f32>; 5],
-    lower: [Vec<f32>; 3],
-}
+/// Every cause's values, from the most extreme inwards, in the order of [`Cause::ALL`].
+struct Sorted([Vec<f32>; Cause::ALL.len()]);
 
 impl Sorted {
-    fn new<const N: usize>(frames: &[(Measures<N>, FrameStatistics)]) -> Self {
-        type Score<const N: usize> = fn(&Measures<N>, &FrameStatistics) -> f32;
-        let values = |score: Score<N>| {
-            let mut values: Vec<f32> = frames.iter().map(|(m, s)| score(m, s)).collect();
-            values.sort_by(f32::total_cmp);
+    fn new(frames: &[Evidence]) -> Self {
+        Self(Cause::ALL.map(|cause| {
+            let mut values: Vec<f32> = frames.iter().map(|frame| frame.of(cause)).collect();
+            values.sort_by(|a, b| match cause.side() {
+                Side::Above => b.total_cmp(a),
+                Side::Below => a.total_cmp(b),
+            });
             values
-        };
-        let reversed = |score: Score<N>| {
-            let mut values = values(score);
-            values.reverse();
-            values
-        };
-        Self {
-            upper: [
-                reversed(|m, _| m.predictive_entropy as f32),
-                reversed(|m, _| m.mutual_information as f32),
-                reversed(|m, _| m.expected_entropy as f32),
-                reversed(|_, s| s.saturated),
-                reversed(|_, s| s.mean),
-            ],
-            lower: [
-                values(|_, s| s.mean),
-                values(|_, s| s.contrast),
-                values(|_, s| s.sharpness),
-            ],
-        }
+        }))
     }
 
     /// The limits beyond which at most `count` frames lie by either entropy, and fewer by the others.
     fn limits(&self, count: usize) -> Thresholds {
-        let few = count / ENTROPY_SHARE;
-        let upper = |values: &[f32], count| values.get(count).copied().unwrap_or(f32::MAX);
-        let lower = |values: &[f32]| values.get(few).copied().unwrap_or(0.0);
-        let [predictive, mutual, expected, saturated, bright] = &self.upper;
-        let [dim, contrast, sharpness] = &self.lower;
-        Thresholds {
-            max_predictive_entropy: upper(predictive, count),
-            max_mutual_information: upper(mutual, few),
-            max_expected_entropy: upper(expected, count),
-            max_saturated: upper(saturated, few),
-            max_mean: upper(bright, few),
-            min_mean: lower(dim),
-            min_contrast: lower(contrast),
-            min_sharpness: lower(sharpness),
+        let mut thresholds = Thresholds::OFF;
+        for (cause, values) in Cause::ALL.into_iter().zip(&self.0) {
+            let count = match cause {
+                Cause::Uncertain | Cause::Ambiguous => count,
+                _ => count / ENTROPY_SHARE,
+            };
+            if let Some(&limit) = values.get(count) {
+                *thresholds.limit_mut(cause) = cause.not_too_strict(limit);
+            }
         }
+        thresholds
     }
 }
 
@@ -101,6 +73,7 @@ impl Sorted {
 mod tests {
     use super::*;
     use crate::data::{Purpose, Random};
+    use shared::image::FrameStatistics;
     use shared::uncertainty::PassAccumulator;
 
     #[test]
@@ -117,12 +90,14 @@ mod tests {
                 let mut value = || random.between(0.1, 0.9) as f32;
                 let statistics = FrameStatistics {
                     mean: value(),
+                    black: value(),
+                    white: value(),
                     contrast: value(),
                     sharpness: value(),
                     saturated: value(),
-                    dark: value(),
+                    plateau: value(),
                 };
-                (passes.measures().expect("passes"), statistics)
+                Evidence::new(&passes.measures().expect("passes"), &statistics)
             })
             .collect();
         for rate in [0.0, 0.01, 0.05, 0.2] {
@@ -130,14 +105,12 @@ mod tests {
             assert_eq!(limits.validate(), Ok(()));
             let flagged = frames
                 .iter()
-                .filter(|(m, s)| !limits.judge(m, s).is_empty())
+                .filter(|frame| !limits.judge_evidence(frame).is_empty())
                 .count();
             let share = flagged as f64 / frames.len() as f64;
-            // One more extreme frame for each of the eight limits would exceed it.
-            assert!(
-                share <= rate && share > rate - 8.5 / 2000.0,
-                "{share} for {rate}"
-            );
+            // One more extreme frame for each limit would exceed it.
+            let step = (Cause::ALL.len() as f64 + 0.5) / 2000.0;
+            assert!(share <= rate && share > rate - step, "{share} for {rate}");
         }
     }
 }

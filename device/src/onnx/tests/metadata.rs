@@ -70,6 +70,27 @@ fn written_metadata_reads_back() {
     }
 }
 
+/// As files were written before there were limits on black, white and even areas.
+#[test]
+fn limits_that_an_older_file_does_not_hold_are_off() {
+    let older = r#"{
+        "max_predictive_entropy": 1.0, "max_mutual_information": 0.5, "max_expected_entropy": 0.75,
+        "max_saturated": 0.25, "max_mean": 0.375, "min_mean": 0.0625, "min_contrast": 0.125,
+        "min_sharpness": 0.5
+    }"#;
+    let model = load(&with(&[("mcdropout.thresholds", older)]));
+    let thresholds = model.metadata().thresholds.expect("thresholds");
+    assert_eq!(thresholds.max_expected_entropy, 0.75);
+    assert_eq!(
+        (
+            thresholds.max_black,
+            thresholds.max_plateau,
+            thresholds.min_white
+        ),
+        (f32::MAX, f32::MAX, 0.0)
+    );
+}
+
 #[test]
 fn metadata_that_cannot_be_meant_is_refused() {
     for (key, value, words) in [

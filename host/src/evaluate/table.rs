@@ -1,7 +1,7 @@
 //! A report as text.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::bootstrap::Intervals;
 use super::report::{Report, figures};
@@ -77,20 +77,23 @@ impl Cells<'_> {
 
     /// A figure with its interval; `-` where there is none.
     fn cell(&self, name: &str) -> String {
-        let value = match self.figures.get(name) {
-            Some(Some(value)) => format!("{value:>NUMBER$.5}"),
-            _ => format!("{:>NUMBER$}", "-"),
+        let rest = self.width() - NUMBER;
+        let Some(Some(value)) = self.figures.get(name) else {
+            return format!("{:>NUMBER$}{:rest$}", "-", "");
         };
+        // Shares and nats; what is larger is a number of passes.
+        let decimals = if *value < 10.0 { 5 } else { 2 };
         let interval = self.intervals.and_then(|all| *all.0.get(name)?);
-        let interval =
-            interval.map_or_else(String::new, |[low, high]| format!(" [{low:.5}, {high:.5}]"));
-        format!("{:width$}", value + &interval, width = self.width())
+        let interval = interval.map_or_else(String::new, |[low, high]| {
+            format!(" [{low:.decimals$}, {high:.decimals$}]")
+        });
+        format!("{value:>NUMBER$.decimals$}{interval:rest$}")
     }
 
     /// A test phase's scores, a line each.
     fn scores(
         &self,
-        f: &mut fmt::Formatter<'_>,
+        text: &mut String,
         (phase, prefix, scores): (&str, &str, &[&str]),
     ) -> fmt::Result {
         for (what, columns) in GROUPS {
@@ -98,18 +101,18 @@ impl Cells<'_> {
             if !self.figures.contains_key(&metric(columns[0].1, scores[0])) {
                 continue;
             }
-            write!(f, "\n{:NAME$}", format!("{phase}: {what}"))?;
+            write!(text, "\n{:NAME$}", format!("{phase}: {what}"))?;
             let width = self.width();
             for (head, _) in columns {
-                write!(f, " {:width$}", format!("{head:>NUMBER$}"))?;
+                write!(text, " {:width$}", format!("{head:>NUMBER$}"))?;
             }
             for score in scores {
-                write!(f, "\n{score:NAME$}")?;
+                write!(text, "\n{score:NAME$}")?;
                 for (_, pattern) in columns {
-                    write!(f, " {}", self.cell(&metric(pattern, score)))?;
+                    write!(text, " {}", self.cell(&metric(pattern, score)))?;
                 }
             }
-            writeln!(f)?;
+            writeln!(text)?;
         }
         Ok(())
     }
@@ -125,22 +128,25 @@ impl fmt::Display for Report {
             intervals: self.intervals.as_ref(),
         };
         let width = cells.width();
-        write!(f, "{:NAME$}", "")?;
+        let mut text = format!("{:NAME$}", "");
         for (phase, _, _) in PHASES {
-            write!(f, " {phase:width$}")?;
+            write!(text, " {phase:width$}")?;
         }
         for (name, says) in FIGURES {
             if cells.figures.contains_key(name) {
-                write!(f, "\n{name:NAME$}")?;
+                write!(text, "\n{name:NAME$}")?;
                 for (_, prefix, _) in PHASES {
-                    write!(f, " {}", cells.cell(&format!("{prefix}{name}")))?;
+                    write!(text, " {}", cells.cell(&format!("{prefix}{name}")))?;
                 }
-                write!(f, "  {says}")?;
+                write!(text, "  {says}")?;
             }
         }
-        writeln!(f)?;
+        writeln!(text)?;
         for phase in PHASES {
-            cells.scores(f, phase)?;
+            cells.scores(&mut text, phase)?;
+        }
+        for line in text.lines() {
+            writeln!(f, "{}", line.trim_end())?;
         }
 
         writeln!(f, "\nflags")?;

@@ -92,6 +92,24 @@ pub(crate) fn load(
     Ok((dataset, files))
 }
 
+/// Reads the images that lie in a folder itself, sorted by name, as one class named after it; `None`
+/// if there are none.
+pub(super) fn load_pictures(root: &Path) -> Result<Option<Dataset>, DataError> {
+    if !root.is_dir() {
+        return Ok(None);
+    }
+    let files = entries(root, |path| path.is_file() && is_picture(path))?;
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let pixels: Result<Vec<_>, _> = files.iter().map(|file| read_image(file)).collect();
+    Ok(Some(Dataset {
+        class_names: vec![name_of(root)],
+        pixels: pixels?.concat(),
+        labels: vec![0; files.len()],
+    }))
+}
+
 fn name_of(path: &Path) -> String {
     path.file_name()
         .unwrap_or_default()
@@ -183,6 +201,23 @@ mod tests {
         fs::create_dir(root.path().join("test/c")).expect("a class that train lacks");
         let error = load(root.path(), Split::Train).expect_err("classes differ");
         assert!(error.to_string().contains("same classes"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_without_classes_is_one_class() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        assert_eq!(load_pictures(&root.path().join("absent")).ok(), Some(None));
+        pictures(root.path(), &["a"], 3);
+        assert_eq!(load_pictures(root.path()).ok(), Some(None));
+        let images = load_pictures(&root.path().join("a")).expect("read");
+        let images = images.expect("pictures");
+        assert_eq!(images.class_names, ["a"]);
+        assert_eq!(images.labels, [0, 0, 0]);
+        let first: Vec<u8> = (0..3).map(|index| images.image(index)[0]).collect();
+        assert_eq!(first, [10, 11, 12]);
+        fs::write(root.path().join("a/zero.png"), "").expect("empty image");
+        let error = load_pictures(&root.path().join("a")).expect_err("an empty image");
+        assert!(error.to_string().contains("zero.png"), "{error}");
     }
 
     #[test]

@@ -139,6 +139,19 @@ impl DatasetName {
             Self::Folder(path) => Ok(folder::load(path, Some(split))?.0),
         }
     }
+
+    /// Reads one part of a data set of which the classes do not matter. A folder that holds images
+    /// itself, not in sub-folders, is taken whole, as one class.
+    ///
+    /// # Errors
+    /// As [`DatasetName::load`].
+    pub fn load_unlabelled(&self, split: Split) -> Result<Dataset, DataError> {
+        let pictures = match self {
+            Self::Folder(path) => folder::load_pictures(path)?,
+            _ => None,
+        };
+        pictures.map_or_else(|| self.load(split), Ok)
+    }
 }
 
 /// Reads one part of a data set that `scripts/setup` installs.

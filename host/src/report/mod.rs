@@ -14,7 +14,7 @@ mod studies;
 
 use serde::Serialize;
 
-use crate::evaluate::{self, Frames, Judged, Judgements, SCORE_NAMES};
+use crate::evaluate::{self, Frames, Intervals, Judged, Judgements, SCORE_NAMES};
 
 pub use configuration::{Configuration, JudgedSet};
 pub use curves::Curves;
@@ -42,7 +42,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// What there is to show of judged frames and of the studies made on them.
+    /// What there is to show of judged frames, with the intervals of their metrics, and of the studies.
     ///
     /// # Errors
     /// A picture cannot be encoded.
@@ -50,6 +50,7 @@ impl Contents {
         configuration: Configuration,
         frames: &Frames,
         judgements: &Judgements,
+        intervals: Option<Intervals>,
         studies: Studies,
     ) -> anyhow::Result<Self> {
         let histogram = |score: usize| {
@@ -57,7 +58,10 @@ impl Contents {
             Histogram::new(SCORE_NAMES[score], &judgements.frames, value)
         };
         Ok(Self {
-            evaluation: evaluate::Report::new(judgements),
+            evaluation: evaluate::Report {
+                intervals,
+                ..evaluate::Report::new(judgements)
+            },
             curves: Curves::monte_carlo(&judgements.frames),
             standard_curves: Curves::standard(&judgements.frames),
             histograms: [

@@ -27,6 +27,7 @@ enum Command {
     Evaluate(cmd::evaluate::Args),
     Causes(cmd::causes::Args),
     Report(cmd::report::Args),
+    Study(cmd::study::Args),
     Monitor(cmd::monitor::Args),
     Bench(cmd::bench::Args),
     #[command(hide = true)]
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => cmd::evaluate::run(args),
         Command::Causes(args) => cmd::causes::run(&args),
         Command::Report(args) => cmd::report::run(args),
+        Command::Study(args) => cmd::study::run(args),
         Command::Monitor(args) => cmd::monitor::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
         Command::BenchWorker(args) => cmd::bench::run_worker(args),

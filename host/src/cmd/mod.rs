@@ -9,5 +9,6 @@ pub mod export;
 mod long;
 pub mod monitor;
 pub mod report;
+pub mod study;
 #[cfg(feature = "train")]
 pub mod train;

@@ -45,10 +45,10 @@ pub struct Variational {
     pub training_images: usize,
     /// Stochastic passes per image, T.
     pub passes: u32,
-    /// The prior's weight decay, λ.
+    /// The prior's weight decay, λ; 0 for a flat prior.
     pub weight_decay: f64,
-    /// Whether λ was assumed, not what the model was trained with.
-    pub assumed: bool,
+    /// Where λ comes from.
+    pub prior: Prior,
     /// Layer by layer, those without dropout at their inputs with q = 1.
     pub layers: Vec<Layer>,
     /// Sum over the layers.
@@ -61,6 +61,19 @@ pub struct Variational {
     pub training: Likelihood,
     /// Test images.
     pub test: Likelihood,
+}
+
+/// Where a prior comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prior {
+    /// The weight decay that the model was trained with, or its absence, which is a flat prior.
+    Trained,
+    /// The training's objective has none, because its optimiser decays weights beside the gradient
+    /// (AdamW): taken as flat.
+    None,
+    /// Given, whatever the training was.
+    Assumed,
 }
 
 /// What a layer adds to the Kullback-Leibler divergence.
@@ -122,7 +135,8 @@ pub struct Trained {
     pub dataset: String,
     /// How many images of it, the first ones.
     pub images: usize,
-    weight_decay: f64,
+    /// `None` if it is no term of an objective.
+    weight_decay: Option<f64>,
 }
 
 impl Trained {
@@ -136,10 +150,12 @@ impl Trained {
         let said = || -> Option<_> {
             let training = model.training.as_ref()?;
             let recipe = training.get("recipe")?;
+            let weight_decay = recipe.get("weight_decay")?.as_f64()?;
+            let has_prior = !training.get("prior_length_scale")?.is_null();
             Some((
                 recipe.get("dataset")?.as_str()?.to_owned(),
                 usize::try_from(training.get("images")?.as_u64()?).ok()?,
-                recipe.get("weight_decay")?.as_f64()?,
+                has_prior.then_some(weight_decay),
             ))
         };
         let (dataset, images, weight_decay) = said().with_context(|| {
@@ -186,7 +202,12 @@ pub fn variational(
     let Some(test) = likelihood(test)? else {
         return Ok(None);
     };
-    let decay = weight_decay.unwrap_or(trained.weight_decay);
+    let prior = match (weight_decay, trained.weight_decay) {
+        (Some(_), _) => Prior::Assumed,
+        (None, Some(_)) => Prior::Trained,
+        (None, None) => Prior::None,
+    };
+    let decay = weight_decay.or(trained.weight_decay).unwrap_or(0.0);
     let layers = layers(&trained.model, decay, trained.images);
     let kl = layers.iter().map(|layer| layer.kl).sum();
     let elbo = |expected: Estimate| Estimate {
@@ -197,7 +218,7 @@ pub fn variational(
         training_images: trained.images,
         passes: setup.passes,
         weight_decay: decay,
-        assumed: weight_decay.is_some_and(|assumed| assumed != trained.weight_decay),
+        prior,
         layers,
         kl,
         elbo: elbo(training.expected),
@@ -321,10 +342,10 @@ impl fmt::Display for Variational {
             self.passes
         )?;
         let images = [training.images, test.images].map(|images| format!("{images} images"));
-        writeln!(f, "{:30} {:>22} {:>22}", "", "training", "test")?;
-        writeln!(f, "{:30} {:>22} {:>22}", "", images[0], images[1])?;
+        writeln!(f, "{:32} {:>22} {:>22}", "", "training", "test")?;
+        writeln!(f, "{:32} {:>22} {:>22}", "", images[0], images[1])?;
         let mut row = |name: &str, training: String, test: String| {
-            writeln!(f, "{name:30} {training:>22} {test:>22}")
+            writeln!(f, "{name:32} {training:>22} {test:>22}")
         };
         row(
             "expected log-likelihood",
@@ -337,7 +358,7 @@ impl fmt::Display for Variational {
             test.expected_one_pass.to_string(),
         )?;
         row(
-            "log of the mean likelihood",
+            "log of the mean likelihood, −NLL",
             format!("{:.5}", training.log_mean),
             format!("{:.5}", test.log_mean),
         )?;
@@ -366,18 +387,117 @@ impl fmt::Display for Variational {
             )?;
         }
         let (decay, images) = (self.weight_decay, self.training_images);
-        match (self.assumed, decay > 0.0) {
-            (false, false) => write!(
+        match self.prior {
+            Prior::Trained if decay > 0.0 => {
+                write!(f, "weight decay {decay} over {images} training images")
+            }
+            Prior::Trained => write!(
                 f,
                 "trained without weight decay: the prior is flat (l = 0) and adds nothing; \
                  --weight-decay shows what a prior would"
             ),
-            (false, true) => write!(f, "weight decay {decay} over {images} training images"),
-            (true, _) => write!(
+            Prior::None => write!(
                 f,
-                "weight decay {decay} over {images} training images, assumed: \
-                 the model was trained with another"
+                "trained with a weight decay that is no term of the objective (AdamW): no prior, \
+                 nothing added; --weight-decay shows what one would"
             ),
+            Prior::Assumed => write!(
+                f,
+                "weight decay {decay} over {images} training images, as assumed"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use shared::image::FrameStatistics;
+    use shared::triage::Thresholds;
+
+    use super::*;
+    use crate::lenet::tests::example;
+
+    #[test]
+    fn the_divergence_is_what_weight_decay_adds_to_the_loss() {
+        let model = example([0.5, 0.2, 0.0]);
+        let (decay, images) = (1e-3, 500);
+        let layers = layers(&model, decay, images);
+        let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+        assert_eq!(names, ["conv1", "conv2", "fc1", "fc2"]);
+        assert_eq!(
+            layers.iter().map(|layer| layer.keep).collect::<Vec<_>>(),
+            [1.0, 0.5, 0.8, 1.0]
+        );
+        // l² = q λ N with q = ½ for conv2.
+        assert!((layers[1].length_scale.powi(2) - 0.25).abs() < 1e-12);
+        // SGD adds λ w to the gradient: λ/2 ‖w‖² to the loss.
+        let parameters = model.parameters.iter();
+        let values = parameters.flat_map(|parameter| &parameter.values);
+        let penalty: f64 = values.map(|&w| decay / 2.0 * f64::from(w).powi(2)).sum();
+        let kl: f64 = layers.iter().map(|layer| layer.kl).sum();
+        assert!((kl / penalty - 1.0).abs() < 1e-12, "{kl} and {penalty}");
+        let flat = super::layers(&model, 0.0, images);
+        assert!(
+            flat.iter()
+                .all(|layer| layer.kl == 0.0 && layer.weight_norm > 0.0)
+        );
+    }
+
+    fn measured(logits: &[f32]) -> OfImage {
+        let passes = Passes {
+            logits,
+            classes: 2,
+            statistics: FrameStatistics::default(),
+            thresholds: &Thresholds::OFF,
+        };
+        of_image(&passes, 0).expect("finite")
+    }
+
+    #[test]
+    fn two_images_are_those_computed_by_hand() {
+        // Probabilities of the label: ¾ and ¼; then ½ and ½.
+        let mixed = measured(&[3f32.ln(), 0.0, 0.0, 3f32.ln()]);
+        let even = measured(&[0.0; 4]);
+        let found = sum_up(&[mixed, even], 2);
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-6, "{a} and {b}");
+        let mean = f64::midpoint(0.75f64.ln(), 0.25f64.ln());
+        close(found.expected.mean, f64::midpoint(mean, 0.5f64.ln()));
+        close(
+            found.expected_one_pass.mean,
+            f64::midpoint(0.75f64.ln(), 0.5f64.ln()),
+        );
+        close(found.log_mean, 0.5f64.ln());
+        // Two values 2h apart have the variance 2h²; over 2 images, of 1 pass each or 2.
+        let variance = 3f64.ln().powi(2) / 2.0;
+        let error = found.expected_one_pass.standard_error.expect("two passes");
+        close(error, variance.sqrt() / 2.0);
+        let error = found.expected.standard_error.expect("two passes");
+        close(error, (variance / 2.0).sqrt() / 2.0);
+        assert_eq!(
+            sum_up(&[measured(&[0.0; 2])], 1).expected.standard_error,
+            None
+        );
+        let passes = Passes {
+            logits: &[f32::NAN, 0.0],
+            classes: 2,
+            statistics: FrameStatistics::default(),
+            thresholds: &Thresholds::OFF,
+        };
+        let error = of_image(&passes, 0).expect_err("no number");
+        assert!(error.to_string().contains("not a finite number"), "{error}");
+    }
+
+    proptest! {
+        /// Jensen's inequality, also where probabilities underflow.
+        #[test]
+        fn the_log_of_the_mean_is_never_below_the_mean_of_the_logs(
+            logits in prop::collection::vec(-900f32..900.0, 2..40),
+        ) {
+            let even = logits.len() / 2 * 2;
+            let image = measured(&logits[..even]);
+            prop_assert!(image.log_mean >= image.mean - 1e-9, "{image:?}");
+            prop_assert!(image.log_mean <= 1e-12 && image.mean.is_finite());
         }
     }
 }

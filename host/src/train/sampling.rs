@@ -77,7 +77,11 @@ impl Sampling {
         let mut measures = Vec::with_capacity(indices.len());
         for (position, &frame) in indices.iter().enumerate() {
             let masks = Masks::draw(&self.masks, frame, 0..self.passes, self.keep, self.device);
-            network.sample(&stem.narrow(0, position as i64, 1), &masks, &mut logits)?;
+            network.sample(
+                &stem.narrow(0, position as i64, 1),
+                Some(&masks),
+                &mut logits,
+            )?;
             accumulator.reset();
             for pass in logits.chunks_exact(classes) {
                 accumulator

@@ -21,7 +21,7 @@ pub struct Calibration {
     pub max_risk: f64,
     /// Probability that the bound does not hold, between 0 and 1.
     pub delta: f64,
-    /// Share of the tuning frames beyond which a frame is never accepted, in `0..1`.
+    /// Share of the tuning frames that the loosest thresholds tried flag, in `0..1`.
     pub unusual: f64,
     /// The images.
     pub data: String,

@@ -11,9 +11,9 @@
 //!    "the error rate among accepted frames is above `max_risk`". They are tested in this order,
 //!    each at level δ, up to the first that is not refuted; the last refuted one is chosen.
 //!
-//! If a chosen hypothesis were true, then so would be the first true one of the sequence, which was
-//! fixed before the testing part was looked at, and which is refuted with probability δ at most.
-//! That is why no correction for the number of hypotheses is needed.
+//! If the chosen hypothesis is true, then the first true one of the sequence has been refuted, too.
+//! Which one that is was fixed before the testing part was looked at, so this happens with
+//! probability δ at most, without any correction for the number of hypotheses.
 //!
 //! The guarantee is about frames drawn as the calibration frames were; `docs/calibration.md` says
 //! what that excludes.
@@ -49,8 +49,7 @@ pub struct Goal {
     pub max_risk: f64,
     /// Highest probability, over the calibration frames, that it is exceeded, between 0 and 1.
     pub delta: f64,
-    /// What is more unusual than all but this share of the tuning frames is never accepted,
-    /// in `0..1`; 0 for no such limit.
+    /// The loosest thresholds flag this share of the tuning frames, in `0..1`; 0 for none at all.
     pub unusual: f64,
     /// Seed of the split.
     pub seed: u64,
@@ -84,8 +83,8 @@ pub struct Unsupported {
     test: RiskTest,
     /// Frames or clips given.
     given: usize,
-    /// What the strictest thresholds tried accept in the testing part, and how much of it is wrong;
-    /// `None` if there are too few frames to try any.
+    /// Frames of the testing part that the first thresholds tried accept, and how many of those are
+    /// wrong; `None` if there are too few frames to try any.
     tried: Option<(usize, usize)>,
     /// Frames or clips that it would take, about; `None` if no number would do.
     needed: Option<u64>,
@@ -104,14 +103,13 @@ impl fmt::Display for Unsupported {
         };
         write!(
             f,
-            "{} {things} do not show a risk of at most {max_risk} with confidence {}",
-            self.given,
-            1.0 - delta
+            "{} {things} do not show a risk of at most {max_risk} at delta {delta}",
+            self.given
         )?;
         if let Some((accepted, errors)) = self.tried {
             write!(
                 f,
-                ": of {accepted} that the strictest thresholds accept, {errors} are wrong"
+                ": of {accepted} frames that the first thresholds tried accept, {errors} are wrong"
             )?;
         }
         match self.needed {
@@ -136,8 +134,8 @@ const TUNING_EVERY: usize = 5;
 
 /// Chooses the loosest thresholds that the frames support, in terms of the [module](self).
 ///
-/// `units` are what is exchangeable: single frames, or clips of several, of which the average of
-/// their frames' losses counts. A clip's frames are in one part.
+/// `units` are what is exchangeable: single frames, or clips of several. A clip's frames are in one
+/// part, and the share of wrong ones among its accepted ones counts once.
 ///
 /// # Errors
 /// [`Unsupported`] if the frames do not support any on the path.
@@ -192,6 +190,8 @@ pub fn choose(units: &[Vec<Frame>], goal: Goal) -> Result<Choice, Unsupported> {
         // Those that count are the ones of which something is accepted.
         let share = losses.len() as f64 / testing.0.len() as f64;
         let needed = needed.map(|n| in_all((n as f64 / share).ceil() as u64));
+        // An estimate may be off by what errors come in: whole ones.
+        let needed = needed.map(|n| n.max(units.len() as u64 + 1));
         return Err(unsupported(
             Some(count(testing.frames(), &path[start])),
             needed,

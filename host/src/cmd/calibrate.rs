@@ -11,6 +11,7 @@ use shared::triage::Thresholds;
 
 use super::long::{INTERRUPTED, progress_bar, stop_flag};
 use crate::calibrate::{CalibrationSet, Choice, Frame, Goal, Images, choose};
+use crate::data::{Purpose, Random};
 use crate::evaluate::{EngineChoice, Frames, ImageSet, Judgements, Run, Setup, judge};
 use crate::files;
 use crate::lenet::TrainedModel;
@@ -29,9 +30,9 @@ up to the first thresholds that are not shown to keep to --max-risk. If the fram
 any, the command fails and says how many it takes.
 
 What the promise is about: frames drawn as those of --data were, with as many --passes. It says
-nothing about other cameras, other light or foreign things. For these there is --unusual: what is
-more extreme, by any measure, than all but that share of the tuning frames is never accepted,
-however good the model is. It costs about as many good frames; 0 accepts whatever the risk allows.
+nothing about other cameras, other light or foreign things. For these there is --unusual: the
+loosest thresholds flag that share of the tuning frames, the most extreme by all measures together,
+however good the model is. It costs as many good frames; 0 accepts whatever the risk allows.
 
 Frames must be labelled, never trained on, and exchangeable: as if drawn one by one at random.
 Frames of one video are not, neighbours being alike. Name pictures CLIP_NUMBER and give
@@ -59,7 +60,7 @@ pub struct Args {
     /// Highest probability that --max-risk is exceeded.
     #[arg(long, value_name = "PROBABILITY", default_value_t = 0.05, value_parser = inside)]
     delta: f64,
-    /// Never accept what is more unusual than all but this share of the tuning frames.
+    /// Flag what is more unusual than all but this share of the tuning frames, whatever the risk.
     #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = share)]
     unusual: f64,
     /// Pictures whose names are alike before the last TEXT are one clip, and count once.
@@ -74,7 +75,7 @@ pub struct Args {
     /// Stochastic passes per frame (T): as many as the device will take.
     #[arg(long, value_name = "T", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     passes: u32,
-    /// The first N images only.
+    /// N of the images only, drawn at random.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// Threads, each with its own engine [default: one per core]
@@ -114,10 +115,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let target = Target::new(&args.model, args.out.as_deref())?;
     let metadata = Model::load(&args.model)?.metadata().clone();
     let seed = args.seed.unwrap_or(metadata.seed);
-    let Images { mut images, clips } = args
-        .data
-        .load(metadata.training.as_ref(), args.clip_of.as_deref())?;
-    images.truncate(args.limit.map_or(usize::MAX, |limit| limit as usize));
+    let training = metadata.training.as_ref();
+    let Images { images, clips } = args.data.load(training, args.clip_of.as_deref())?;
+    // The first ones may be unlike the others, as in MNIST, and of one class, as in folders.
+    let mut chosen = Random::new(seed, Purpose::CalibrationSplit, 1).permutation(images.len());
+    chosen.truncate(args.limit.map_or(usize::MAX, |limit| limit as usize));
+    chosen.sort_unstable();
+    let images = images.select(&chosen);
+    let clips: Option<Vec<usize>> =
+        clips.map(|clips| chosen.iter().map(|&i| clips[i as usize]).collect());
     let frames = Frames::new(vec![ImageSet {
         name: args.data.to_string(),
         images,
@@ -240,12 +246,11 @@ fn table(choice: &Choice, calibration: &Calibration) -> String {
     };
     let risk = *errors as f64 / (*accepted).max(1) as f64;
     let mut table = format!(
-        "promise     error rate among accepted frames at most {max_risk}, with confidence {}
+        "promise     error rate among accepted frames at most {max_risk}, but for a probability of {delta}
 tuned on    {tuning} frames of {data}, {passes} passes each ({engine})
 tested on   {frames} frames{clips}: {accepted} accepted ({:.2} %), {errors} of them wrong ({:.3} %)
 p-value     {p_value}
 thresholds",
-        1.0 - delta,
         100.0 * coverage,
         100.0 * risk
     );

@@ -49,26 +49,25 @@ pub(super) fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
             ),
         ));
     }
-    let mut dataset = Dataset {
-        class_names: classes.iter().map(|path| name_of(path)).collect(),
-        pixels: Vec::new(),
-        labels: Vec::new(),
-    };
+    let mut images = Vec::new();
     for (label, class) in classes.iter().enumerate() {
         let label = u16::try_from(label)
             .map_err(|_| refuse(&part, format!("{} classes are too many", classes.len())))?;
-        let before = dataset.len();
+        let before = images.len();
         for (index, file) in entries(class, |path| path.is_file() && is_picture(path))?
             .iter()
             .enumerate()
         {
             let is_test = index % TEST_EVERY == TEST_EVERY - 1;
             if divided || is_test == (split == Split::Test) {
-                dataset.pixels.extend(read_image(file)?);
-                dataset.labels.push(label);
+                images.push((0.0, label, read_image(file)?));
             }
         }
-        if dataset.len() == before {
+        let count = images.len() - before;
+        for (index, (place, ..)) in images[before..].iter_mut().enumerate() {
+            *place = (index as f64 + 0.5) / count as f64;
+        }
+        if count == 0 {
             let part = if split == Split::Train {
                 "training"
             } else {
@@ -82,7 +81,16 @@ pub(super) fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
             ));
         }
     }
-    Ok(dataset)
+    // Classes take turns, so that the first and the last so many images hold all of them.
+    images.sort_by(|(a, ..), (b, ..)| f64::total_cmp(a, b));
+    Ok(Dataset {
+        class_names: classes.iter().map(|path| name_of(path)).collect(),
+        labels: images.iter().map(|&(_, label, _)| label).collect(),
+        pixels: images
+            .into_iter()
+            .flat_map(|(_, _, pixels)| pixels)
+            .collect(),
+    })
 }
 
 fn name_of(path: &Path) -> String {
@@ -150,11 +158,11 @@ mod tests {
         let train = load(root.path(), Split::Train).expect("training part");
         let test = load(root.path(), Split::Test).expect("test part");
         assert_eq!(train.class_names, ["a", "b"]);
-        assert_eq!(train.labels, [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(train.labels, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
         assert_eq!(test.labels, [0, 1]);
         // `a` is the second name given, so its images start at 20; the sixth is 25.
         assert!(test.image(0).iter().all(|&pixel| pixel == 25));
-        assert_eq!(train.image(5)[0], 26);
+        assert_eq!(train.image(10)[0], 26);
     }
 
     #[test]

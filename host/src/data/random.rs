@@ -23,6 +23,8 @@ pub enum Purpose {
     Corruption,
     /// The weights of a network that is only timed (index = its width).
     Weights,
+    /// How training images are deformed (index = step).
+    Augmentation,
 }
 
 /// A stream of Philox4x32-10 blocks.

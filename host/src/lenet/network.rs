@@ -115,6 +115,35 @@ impl Network {
         }
     }
 
+    /// The same architecture with other parameters, in the order of [`Architecture::parameters`];
+    /// they are not copied.
+    ///
+    /// # Panics
+    /// They are not eight.
+    #[must_use]
+    pub fn with(&self, parameters: &[Tensor]) -> Self {
+        assert_eq!(parameters.len(), 8, "a LeNet has 8 parameters");
+        Self {
+            architecture: self.architecture,
+            parameters: std::array::from_fn(|index| parameters[index].shallow_clone()),
+        }
+    }
+
+    /// The network whose logits are these divided by `temperature`: fc2's weights and bias are.
+    ///
+    /// Dropout and all layers before fc2 stay what they are, so every pass of every engine gives
+    /// `logits / temperature` (Guo et al. 2017) without knowing of it.
+    #[must_use]
+    pub fn at_temperature(&self, temperature: f64) -> Self {
+        let _no_grad = tch::no_grad_guard();
+        let [.., weight, bias] = &self.parameters;
+        let mut cooled = self.share();
+        let [.., cooled_weight, cooled_bias] = &mut cooled.parameters;
+        *cooled_weight = weight / temperature;
+        *cooled_bias = bias / temperature;
+        cooled
+    }
+
     /// The parameters as tensors, in the order of [`Architecture::parameters`].
     pub fn tensors(&self) -> &[Tensor] {
         &self.parameters

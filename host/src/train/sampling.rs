@@ -40,6 +40,22 @@ impl Sampling {
         stop: &AtomicBool,
         advance: &dyn Fn(u64),
     ) -> anyhow::Result<Vec<Measures<MAX_CLASSES>>> {
+        let classes = network.architecture().classes;
+        let each = |logits: &[f32]| measures(logits, classes);
+        self.sample(network, images, indices, stop, advance, &each)
+    }
+
+    /// What `each` makes of the logits of an image's passes, `[pass][class]`; the images and masks
+    /// are those of [`Sampling::measure`].
+    pub(super) fn sample<T: Send>(
+        &self,
+        network: &Network,
+        images: &Images,
+        indices: &[u32],
+        stop: &AtomicBool,
+        advance: &dyn Fn(u64),
+        each: &(dyn Fn(&[f32]) -> anyhow::Result<T> + Sync),
+    ) -> anyhow::Result<Vec<T>> {
         let workers = match self.device {
             Device::Cpu => self.threads.min(indices.len().div_ceil(BLOCK)).max(1),
             _ => 1,
@@ -53,41 +69,46 @@ impl Sampling {
                 let no_grad = tch::no_grad_guard();
                 Ok(move |block: Range<usize>| {
                     let _while_this_lives = &no_grad;
-                    self.measure_block(&network, &images, &indices[block])
+                    self.sample_block(&network, &images, &indices[block], each)
                 })
             }
         });
-        let measures = in_blocks(indices.len(), BLOCK, starts, stop, advance)?;
+        let results = in_blocks(indices.len(), BLOCK, starts, stop, advance)?;
         tch::set_num_threads(self.threads as i32);
-        measures.ok_or_else(|| Interrupted.into())
+        results.ok_or_else(|| Interrupted.into())
     }
 
-    fn measure_block(
+    fn sample_block<T>(
         &self,
         network: &Network,
         images: &Images,
         indices: &[u32],
-    ) -> anyhow::Result<Vec<Measures<MAX_CLASSES>>> {
+        each: &dyn Fn(&[f32]) -> anyhow::Result<T>,
+    ) -> anyhow::Result<Vec<T>> {
         let classes = network.architecture().classes;
         let positions: Vec<i64> = indices.iter().map(|&index| i64::from(index)).collect();
         let (inputs, _) = images.select(&Tensor::from_slice(&positions).to_device(self.device));
         let stem = network.stem(&inputs);
         let mut logits = vec![0.0; self.passes as usize * classes];
-        let mut accumulator = PassAccumulator::<MAX_CLASSES>::new(classes)?;
-        let mut measures = Vec::with_capacity(indices.len());
+        let mut results = Vec::with_capacity(indices.len());
         for (position, &frame) in indices.iter().enumerate() {
             let masks = Masks::draw(&self.masks, frame, 0..self.passes, self.keep, self.device);
             network.sample(&stem.narrow(0, position as i64, 1), &masks, &mut logits)?;
-            accumulator.reset();
-            for pass in logits.chunks_exact(classes) {
-                accumulator
-                    .push(pass)
-                    .context("the training diverged: try a smaller --lr")?;
-            }
-            measures.push(accumulator.measures().context("at least one pass")?);
+            results.push(each(&logits)?);
         }
-        Ok(measures)
+        Ok(results)
     }
+}
+
+/// The measures of passes with these logits, `[pass][class]`.
+pub(super) fn measures(logits: &[f32], classes: usize) -> anyhow::Result<Measures<MAX_CLASSES>> {
+    let mut accumulator = PassAccumulator::<MAX_CLASSES>::new(classes)?;
+    for pass in logits.chunks_exact(classes) {
+        accumulator
+            .push(pass)
+            .context("the training diverged: try a smaller --lr")?;
+    }
+    accumulator.measures().context("at least one pass")
 }
 
 /// What a test phase finds.

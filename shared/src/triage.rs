@@ -68,6 +68,21 @@ impl Cause {
         self as usize
     }
 
+    /// On which side of its limit the cause holds.
+    #[must_use]
+    pub const fn side(self) -> Side {
+        match self {
+            Self::Underexposed | Self::LowContrast | Self::Obscured => Side::Below,
+            _ => Side::Above,
+        }
+    }
+
+    /// Whether the cause lies in the picture alone, whatever the model says.
+    #[must_use]
+    pub const fn is_in_picture(self) -> bool {
+        !matches!(self, Self::Uncertain | Self::Unfamiliar | Self::Ambiguous)
+    }
+
     const fn bit(self) -> u16 {
         1 << self as u8
     }
@@ -339,47 +354,111 @@ impl Thresholds {
         }
     }
 
-    /// The causes that apply. Measures are compared in single precision, as they are reported, so
-    /// that a report and the thresholds explain each other exactly.
+    /// The limit that belongs to a cause.
+    #[must_use]
+    pub const fn limit(&self, cause: Cause) -> f32 {
+        self.named()[cause.index()].1
+    }
+
+    /// The limit that belongs to a cause, to be changed.
+    pub const fn limit_mut(&mut self, cause: Cause) -> &mut f32 {
+        match cause {
+            Cause::Uncertain => &mut self.max_predictive_entropy,
+            Cause::Unfamiliar => &mut self.max_mutual_information,
+            Cause::Ambiguous => &mut self.max_expected_entropy,
+            Cause::Glare => &mut self.max_saturated,
+            Cause::Overexposed => &mut self.max_mean,
+            Cause::Underexposed => &mut self.min_mean,
+            Cause::LowContrast => &mut self.min_contrast,
+            Cause::Obscured => &mut self.min_sharpness,
+        }
+    }
+
+    /// The causes that apply.
     #[must_use]
     pub fn judge<const N: usize>(
         &self,
         measures: &Measures<N>,
         statistics: &FrameStatistics,
     ) -> Causes {
-        let crossed = [
-            (
-                Cause::Uncertain,
-                measures.predictive_entropy as f32 > self.max_predictive_entropy,
-            ),
-            (
-                Cause::Unfamiliar,
-                measures.mutual_information as f32 > self.max_mutual_information,
-            ),
-            (
-                Cause::Ambiguous,
-                measures.expected_entropy as f32 > self.max_expected_entropy,
-            ),
-        ];
-        let crossed = crossed
-            .into_iter()
-            .filter_map(|(cause, crossed)| crossed.then_some(cause));
-        crossed.chain(self.judge_image(statistics).iter()).collect()
+        self.judge_evidence(&Evidence::new(measures, statistics))
+    }
+
+    /// The causes that apply to a frame whose measures were taken before.
+    #[must_use]
+    pub fn judge_evidence(&self, evidence: &Evidence) -> Causes {
+        self.crossed(evidence.iter())
     }
 
     /// Those of the causes that depend on the picture alone.
     #[must_use]
     pub fn judge_image(&self, statistics: &FrameStatistics) -> Causes {
-        let crossed = [
-            (Cause::Glare, statistics.saturated > self.max_saturated),
-            (Cause::Overexposed, statistics.mean > self.max_mean),
-            (Cause::Underexposed, statistics.mean < self.min_mean),
-            (Cause::LowContrast, statistics.contrast < self.min_contrast),
-            (Cause::Obscured, statistics.sharpness < self.min_sharpness),
-        ];
-        crossed
-            .into_iter()
-            .filter_map(|(cause, crossed)| crossed.then_some(cause))
+        self.crossed(seen(statistics).into_iter())
+    }
+
+    fn crossed(&self, values: impl Iterator<Item = (Cause, f32)>) -> Causes {
+        values
+            .filter(|&(cause, value)| match cause.side() {
+                Side::Above => value > self.limit(cause),
+                Side::Below => value < self.limit(cause),
+            })
+            .map(|(cause, _)| cause)
             .collect()
     }
+}
+
+/// Where a frame is flagged, seen from a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Values above the limit are flagged: a `max_` limit.
+    Above,
+    /// Values below it are: a `min_` limit.
+    Below,
+}
+
+/// The value that each cause's limit is compared with, in the order of [`Cause::ALL`]. Measures are
+/// compared in single precision, as they are reported, so that a report and the thresholds explain
+/// each other exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Evidence([f32; Cause::ALL.len()]);
+
+impl Evidence {
+    /// What the limits look at in a frame.
+    #[must_use]
+    pub fn new<const N: usize>(measures: &Measures<N>, statistics: &FrameStatistics) -> Self {
+        let mut evidence = Self::default();
+        let values = measured(measures).into_iter().chain(seen(statistics));
+        for (cause, value) in values {
+            evidence.0[cause.index()] = value;
+        }
+        evidence
+    }
+
+    /// The value that the cause's limit is compared with.
+    #[must_use]
+    pub const fn of(&self, cause: Cause) -> f32 {
+        self.0[cause.index()]
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Cause, f32)> {
+        Cause::ALL.into_iter().zip(self.0)
+    }
+}
+
+fn measured<const N: usize>(measures: &Measures<N>) -> [(Cause, f32); 3] {
+    [
+        (Cause::Uncertain, measures.predictive_entropy as f32),
+        (Cause::Unfamiliar, measures.mutual_information as f32),
+        (Cause::Ambiguous, measures.expected_entropy as f32),
+    ]
+}
+
+fn seen(statistics: &FrameStatistics) -> [(Cause, f32); 5] {
+    [
+        (Cause::Glare, statistics.saturated),
+        (Cause::Overexposed, statistics.mean),
+        (Cause::Underexposed, statistics.mean),
+        (Cause::LowContrast, statistics.contrast),
+        (Cause::Obscured, statistics.sharpness),
+    ]
 }

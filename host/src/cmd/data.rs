@@ -1,4 +1,4 @@
-//! `host data`: which data sets are here, whether they are whole, and mixes of test frames.
+//! `host data`: which data sets are here, whether they are whole, and folders of test frames.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,16 +7,18 @@ use anyhow::bail;
 use serde_json::json;
 
 use crate::data::{
-    DatasetName, FileState, FileStatus, KNOWN_FILES, MixEntry, MixKind, MixPlan, Split, write_mix,
+    Corruption, DatasetName, FileState, FileStatus, KNOWN_FILES, MixEntry, MixKind, MixPlan,
+    Severity, Split, write_corrupted, write_mix,
 };
 
-/// List and verify data sets, and write mixes of test frames.
+/// List and verify data sets, and write test frames as a camera in the field might see them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   host data list
   host data verify --json
   host data mix --out frames --clean 200 --fashion 50 --occluded 20 --glare 20 --dark 20 --seed 1
+  host data corrupt --out foggy --family low-contrast --severity 4 --limit 100
   device run --model out/model.onnx --source frames --serial stdout --wire text")]
 pub struct Args {
     #[command(subcommand)]
@@ -52,16 +54,41 @@ enum Action {
         /// Fashion-MNIST test images.
         #[arg(long, value_name = "N", default_value_t = 0)]
         fashion: usize,
-        /// Test digits behind an opaque patch.
+        /// Test digits behind an opaque block.
         #[arg(long, value_name = "N", default_value_t = 0)]
         occluded: usize,
-        /// Test digits under a saturated blob.
+        /// Test digits under a saturated disc.
         #[arg(long, value_name = "N", default_value_t = 0)]
         glare: usize,
         /// Test digits in too little light.
         #[arg(long, value_name = "N", default_value_t = 0)]
         dark: usize,
         /// Decides which images, what is done to them, and their order.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Print what was written as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a folder of test images that all went wrong in the same way, in their own order.
+    Corrupt {
+        /// The folder to create.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// occlusion-block, occlusion-bars, glare, shading, underexposure, overexposure,
+        /// low-contrast, blur, noise, shot-noise, rotation or translation.
+        #[arg(long)]
+        family: Corruption,
+        /// How badly, 1 to 5.
+        #[arg(long, default_value = "3")]
+        severity: Severity,
+        /// mnist, fashion-mnist, or a folder with one sub-folder of images per class.
+        #[arg(long, default_value = "mnist")]
+        dataset: DatasetName,
+        /// The first N images only.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
+        /// Decides what is done where.
         #[arg(long, default_value_t = 1)]
         seed: u64,
         /// Print what was written as JSON.
@@ -117,6 +144,35 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 writeln!(stdout, "{counts}")?;
             } else {
                 writeln!(stdout, "{}: {} frames", out.display(), entries.len())?;
+            }
+            Ok(())
+        }
+        Action::Corrupt {
+            out,
+            family,
+            severity,
+            dataset,
+            limit,
+            seed,
+            json,
+        } => {
+            let mut images = dataset.load(Split::Test)?;
+            if let Some(limit) = limit {
+                images.truncate(limit as usize);
+            }
+            write_corrupted(&images, family, severity, seed, &out)?;
+            let frames = images.len();
+            let mut stdout = std::io::stdout().lock();
+            if json {
+                let written = json!({
+                    "out": out,
+                    "frames": frames,
+                    "family": family,
+                    "severity": severity,
+                });
+                writeln!(stdout, "{written}")?;
+            } else {
+                writeln!(stdout, "{}: {frames} frames", out.display())?;
             }
             Ok(())
         }

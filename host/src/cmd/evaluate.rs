@@ -8,7 +8,7 @@ use shared::stopping::Delta;
 
 use super::long::{INTERRUPTED, progress_bar, stop_flag};
 use crate::data::DatasetName;
-use crate::evaluate::{EngineChoice, Frames, Requirement, Setup, evaluate};
+use crate::evaluate::{EngineChoice, Frames, Report, Requirement, Setup, judge};
 
 /// Measure how good a model's answers are, and its uncertainty.
 ///
@@ -118,19 +118,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         seed: args.seed,
     };
     let frames = Frames::load(
-        args.dataset,
-        args.ood,
+        &args.dataset,
+        args.ood.as_ref(),
         args.limit.map(|limit| limit as usize),
     )?;
     let stop = stop_flag()?;
     let bar = progress_bar("judging", frames.len() as u64, 0);
-    let report = evaluate(&setup, &frames, threads, &stop, &|frames| bar.inc(frames));
+    let judgements = judge(&setup, &frames, threads, &stop, &|frames| bar.inc(frames));
     bar.finish_and_clear();
-    let Some(report) = report? else {
+    let Some(judgements) = judgements? else {
         tracing::warn!("interrupted");
         std::process::exit(INTERRUPTED);
     };
 
+    let report = Report::new(&judgements);
     let values = serde_json::to_value(&report)?;
     let mut out = std::io::stdout().lock();
     if args.json {

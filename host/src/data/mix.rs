@@ -1,14 +1,14 @@
 //! A folder of frames as a camera in the field might see them: clean digits, digits gone wrong,
 //! and things that are no digits at all.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use image::{ExtendedColorType, ImageFormat};
 use serde::{Deserialize, Serialize};
 
-use super::{Corruption, DataError, Dataset, DatasetName, Purpose, Random, SIDE, Split, corrupt};
+use super::pictures::{picture_name, write_folder};
+use super::{
+    Corruption, DataError, Dataset, DatasetName, Purpose, Random, Severity, Split, corrupt,
+};
 
 /// What a frame of a mix shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -18,11 +18,11 @@ pub enum MixKind {
     Clean,
     /// A Fashion-MNIST test image.
     Fashion,
-    /// A test digit behind an opaque patch.
+    /// A test digit behind an opaque patch ([`Corruption::OcclusionBlock`], severity 4 or 5).
     Occluded,
-    /// A test digit under a saturated blob.
+    /// A test digit under a saturated disc ([`Corruption::Glare`], severity 4 or 5).
     Glare,
-    /// A test digit in too little light.
+    /// A test digit in too little light ([`Corruption::Underexposure`], severity 4 or 5).
     Dark,
 }
 
@@ -74,14 +74,6 @@ pub struct MixEntry {
 /// # Errors
 /// A data set is absent, has fewer images than asked for, or the folder cannot be written.
 pub fn write_mix(plan: &MixPlan, out: &Path) -> Result<Vec<MixEntry>, DataError> {
-    if out.exists()
-        && fs::read_dir(out)
-            .map_err(DataError::io("read", out))?
-            .next()
-            .is_some()
-    {
-        return Err(DataError::content(out, "is not empty: name a new folder"));
-    }
     let frames = choose(
         plan,
         &DatasetName::Mnist.load(Split::Test)?,
@@ -96,44 +88,19 @@ pub fn write_mix(plan: &MixPlan, out: &Path) -> Result<Vec<MixEntry>, DataError>
         },
     )
     .map_err(|reason| DataError::content(out, reason))?;
-
-    let parent = match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(parent).map_err(DataError::io("create", parent))?;
-    let folder = tempfile::Builder::new()
-        .prefix(".mix-")
-        // As the umask has it, not private as temporary folders are otherwise.
-        .permissions(fs::Permissions::from_mode(0o777))
-        .tempdir_in(parent)
-        .map_err(DataError::io("create a folder in", parent))?;
-    let mut manifest = Vec::with_capacity(frames.len());
-    for (index, frame) in frames.into_iter().enumerate() {
-        let entry = MixEntry {
-            file: format!("{index:06}.png"),
+    let manifest: Vec<MixEntry> = frames
+        .iter()
+        .enumerate()
+        .map(|(index, frame)| MixEntry {
+            file: picture_name(index),
             kind: frame.kind,
             label: frame.label,
-        };
-        let path = folder.path().join(&entry.file);
-        let side = SIDE as u32;
-        image::save_buffer_with_format(
-            &path,
-            &frame.pixels,
-            side,
-            side,
-            ExtendedColorType::L8,
-            ImageFormat::Png,
-        )
-        .map_err(|error| DataError::io("write", &path)(std::io::Error::other(error)))?;
-        manifest.push(entry);
-    }
-    let path = folder.path().join("manifest.json");
-    let json = serde_json::to_vec_pretty(&manifest).map_err(std::io::Error::from);
-    json.and_then(|json| fs::write(&path, json))
-        .map_err(DataError::io("write", &path))?;
-    // Renaming over an empty folder replaces it.
-    fs::rename(folder.path(), out).map_err(DataError::io("create", out))?;
+        })
+        .collect();
+    let images = frames.iter().map(|frame| &frame.pixels[..]);
+    let json = serde_json::to_vec_pretty(&manifest)
+        .map_err(|error| DataError::content(out, error.to_string()))?;
+    write_folder(images, &[("manifest.json", &json)], out)?;
     Ok(manifest)
 }
 
@@ -183,13 +150,15 @@ fn choose(plan: &MixPlan, digits: &Dataset, fashion: &Dataset) -> Result<Vec<Fra
             let mut pixels = set.image(index as usize).to_vec();
             let corruption = match kind {
                 MixKind::Clean | MixKind::Fashion => None,
-                MixKind::Occluded => Some(Corruption::Occluded),
+                MixKind::Occluded => Some(Corruption::OcclusionBlock),
                 MixKind::Glare => Some(Corruption::Glare),
-                MixKind::Dark => Some(Corruption::Dark),
+                MixKind::Dark => Some(Corruption::Underexposure),
             };
             if let Some(corruption) = corruption {
                 let mut random = Random::new(plan.seed, Purpose::Corruption, u64::from(index));
-                corrupt(corruption, &mut pixels, &mut random);
+                let [.., bad, worst] = Severity::ALL;
+                let severity = if random.below(2) == 0 { bad } else { worst };
+                corrupt(corruption, severity, &mut pixels, &mut random);
             }
             let label = (kind != MixKind::Fashion).then(|| set.labels[index as usize]);
             frames.push(Frame {

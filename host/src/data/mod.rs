@@ -4,6 +4,7 @@ mod catalogue;
 mod corrupt;
 mod folder;
 mod mix;
+mod pictures;
 mod random;
 
 use std::io;
@@ -14,7 +15,9 @@ use device::source::{IdxError, Labelled, PictureError, cache_folder};
 use shared::image::Normalisation;
 
 pub use catalogue::{FileState, FileStatus, KNOWN_FILES, KnownFile};
-pub use corrupt::{Corruption, corrupt};
+pub use corrupt::{
+    Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, write_corrupted,
+};
 pub use mix::{MixEntry, MixKind, MixPlan, write_mix};
 pub use random::{Purpose, Random};
 

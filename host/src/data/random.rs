@@ -3,6 +3,9 @@
 //! A stream is named, not carried along: the same seed, purpose and index give the same numbers
 //! on any machine, so a resumed run needs no generator state.
 
+use std::convert::Infallible;
+
+use rand_core::TryRng;
 use shared::mask::philox4x32_10;
 
 /// What a stream is for; streams of different purposes are independent.
@@ -102,6 +105,26 @@ impl Random {
             order.swap(last as usize, self.below(last + 1) as usize);
         }
         order
+    }
+}
+
+/// So that the distributions of `rand_distr` can draw from a stream.
+impl TryRng for Random {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(self.next_u32())
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.next_u64())
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        for chunk in bytes.chunks_mut(4) {
+            chunk.copy_from_slice(&self.next_u32().to_le_bytes()[..chunk.len()]);
+        }
+        Ok(())
     }
 }
 

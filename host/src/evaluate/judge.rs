@@ -12,46 +12,74 @@ use device::session::MAX_CLASSES;
 use shared::image::GrayFrame;
 
 use super::engine::{Opened, Setup};
-use super::report::{Judged, Report, Run};
+use super::report::{Judged, Judgements, Run};
 use crate::data::{Dataset, DatasetName, SIDE, Split};
 use crate::parallel::in_blocks;
 
 /// Frames that a thread takes at a time: few, so that threads end together and Ctrl-C is heard.
 const BLOCK: usize = 8;
 
-/// What is judged: the test images of a data set, and of another one that the model does not know.
+/// Images of one kind.
+#[derive(Debug, Clone)]
+pub struct ImageSet {
+    /// What they are called in messages.
+    pub name: String,
+    /// The images and their labels.
+    pub images: Dataset,
+    /// Whether their labels are the model's classes; if not, they are out of distribution and have
+    /// no right answer.
+    pub known: bool,
+}
+
+/// What is judged: image sets, one after the other. A frame's number is the images' before it.
 #[derive(Debug)]
 pub struct Frames {
-    known: (DatasetName, Dataset),
-    foreign: Option<(DatasetName, Dataset)>,
+    sets: Vec<ImageSet>,
+    /// The number of each set's first frame, and after them the number of frames.
+    starts: Vec<usize>,
 }
 
 impl Frames {
-    /// Reads the data sets; of each the first `limit` images, if given.
+    /// The frames of these sets, in this order.
+    #[must_use]
+    pub fn new(sets: Vec<ImageSet>) -> Self {
+        let mut starts = vec![0];
+        for set in &sets {
+            starts.push(starts[starts.len() - 1] + set.images.len());
+        }
+        Self { sets, starts }
+    }
+
+    /// The test images of a data set, and of another one that the model does not know; of each the
+    /// first `limit` images, if given.
     ///
     /// # Errors
-    /// One is absent, damaged, or has no images.
+    /// A data set is absent, damaged, or has no images.
     pub fn load(
-        dataset: DatasetName,
-        ood: Option<DatasetName>,
+        dataset: &DatasetName,
+        ood: Option<&DatasetName>,
         limit: Option<usize>,
     ) -> anyhow::Result<Self> {
-        let load = |name: DatasetName| -> anyhow::Result<_> {
+        let load = |name: &DatasetName, known| -> anyhow::Result<_> {
             let mut images = name.load(Split::Test)?;
             images.truncate(limit.unwrap_or(usize::MAX));
-            Ok((name, images))
+            Ok(ImageSet {
+                name: name.to_string(),
+                images,
+                known,
+            })
         };
-        Ok(Self {
-            known: load(dataset)?,
-            foreign: ood.map(load).transpose()?,
-        })
+        let mut sets = vec![load(dataset, true)?];
+        if let Some(ood) = ood {
+            sets.push(load(ood, false)?);
+        }
+        Ok(Self::new(sets))
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        let foreign = self.foreign.as_ref();
-        self.known.1.len() + foreign.map_or(0, |(_, images)| images.len())
+        self.starts[self.sets.len()]
     }
 
     /// Whether there is none.
@@ -60,34 +88,47 @@ impl Frames {
         self.len() == 0
     }
 
-    /// Frame `number`: its data set, its index there, and its image and label, if the model is
-    /// asked for it.
-    fn get(&self, number: usize) -> (&DatasetName, usize, &[u8], Option<usize>) {
-        let (name, images) = &self.known;
-        if let (Some((name, images)), Some(index)) =
-            (&self.foreign, number.checked_sub(images.len()))
-        {
-            return (name, index, images.image(index), None);
-        }
-        let label = usize::from(images.labels[number]);
-        (name, number, images.image(number), Some(label))
+    /// The sets.
+    #[must_use]
+    pub fn sets(&self) -> &[ImageSet] {
+        &self.sets
     }
 
-    /// Whether a model with these classes can be asked for the data set's; `tell` of what is odd.
+    /// The numbers of the frames of set `set`.
+    ///
+    /// # Panics
+    /// If there is no such set.
+    #[must_use]
+    pub fn numbers(&self, set: usize) -> Range<usize> {
+        self.starts[set]..self.starts[set + 1]
+    }
+
+    /// The set that frame `number` comes from, and its index there.
+    ///
+    /// # Panics
+    /// If there is no such frame.
+    #[must_use]
+    pub fn find(&self, number: usize) -> (&ImageSet, usize) {
+        let set = self.starts.partition_point(|&start| start <= number) - 1;
+        (&self.sets[set], number - self.starts[set])
+    }
+
+    /// Whether a model with these classes can be asked for those of the known sets; `tell` of what is odd.
     fn fit(&self, opened: &Opened, tell: bool) -> anyhow::Result<()> {
-        let (name, images) = &self.known;
-        let (model, data) = (opened.inference.engine().classes(), &images.class_names);
-        ensure!(
-            model == data.len(),
-            "the model has {model} classes and {name} has {}",
-            data.len()
-        );
-        if tell && opened.labels != *data {
-            tracing::warn!(
-                "the model's classes ({}) are not named as those of {name} ({}): was it trained on them?",
-                opened.labels.join(", "),
-                data.join(", ")
+        for ImageSet { name, images, .. } in self.sets.iter().filter(|set| set.known) {
+            let (model, data) = (opened.inference.engine().classes(), &images.class_names);
+            ensure!(
+                model == data.len(),
+                "the model has {model} classes and {name} has {}",
+                data.len()
             );
+            if tell && opened.labels != *data {
+                tracing::warn!(
+                    "the model's classes ({}) are not named as those of {name} ({}): was it trained on them?",
+                    opened.labels.join(", "),
+                    data.join(", ")
+                );
+            }
         }
         if tell && !opened.calibrated {
             tracing::warn!("the model file carries no thresholds: generic ones are in force");
@@ -103,13 +144,13 @@ impl Frames {
 /// # Errors
 /// The model cannot be used, its classes are not as many as the data set's, or a frame cannot be
 /// judged (such as by outputs that are not finite); the message names the frame.
-pub fn evaluate(
+pub fn judge(
     setup: &Setup,
     frames: &Frames,
     threads: usize,
     stop: &AtomicBool,
     advance: &dyn Fn(u64),
-) -> anyhow::Result<Option<Report>> {
+) -> anyhow::Result<Option<Judgements>> {
     let threads = threads.clamp(1, frames.len().div_ceil(BLOCK).max(1));
     let (ready, engine) = (OnceLock::new(), OnceLock::new());
     let starts = (0..threads).map(|thread| {
@@ -137,7 +178,10 @@ pub fn evaluate(
         seconds,
         threads,
     };
-    Ok(Some(Report::new(&judged, frames.foreign.is_some(), run)))
+    Ok(Some(Judgements {
+        frames: judged,
+        run,
+    }))
 }
 
 fn judge_block<E>(
@@ -149,15 +193,16 @@ where
     E: Engine<Error: std::fmt::Debug + Send + Sync + 'static>,
 {
     let judge = |number: usize| -> anyhow::Result<Judged> {
-        let (name, index, image, label) = frames.get(number);
+        let (set, index) = frames.find(number);
         let mut judged = || -> anyhow::Result<_> {
-            let picture = GrayFrame::new(SIDE, SIDE, SIDE, image)?;
+            let picture = GrayFrame::new(SIDE, SIDE, SIDE, set.images.image(index))?;
             let frame = u32::try_from(number).context("frames are numbered in 32 bits")?;
             Ok(inference.judge(frame, &picture)?)
         };
         let outcome =
-            judged().with_context(|| format!("frame {number} (image {index} of {name})"))?;
-        Ok(Judged::new(&outcome.measures, outcome.causes, label))
+            judged().with_context(|| format!("frame {number} (image {index} of {})", set.name))?;
+        let label = set.known.then(|| usize::from(set.images.labels[index]));
+        Ok(Judged::new(&outcome, label))
     };
     block.map(judge).collect()
 }
@@ -216,10 +261,17 @@ mod tests {
 
     #[test]
     fn frames_out_of_distribution_follow_and_an_output_that_is_no_number_names_its_frame() {
-        let frames = Frames {
-            known: (DatasetName::Mnist, images(10)),
-            foreign: Some((DatasetName::FashionMnist, images(5))),
+        let set = |name: &str, count, known| ImageSet {
+            name: name.into(),
+            images: images(count),
+            known,
         };
+        let frames = Frames::new(vec![
+            set("mnist", 10, true),
+            set("nothing", 0, true),
+            set("fashion-mnist", 5, false),
+        ]);
+        assert_eq!((frames.numbers(0), frames.numbers(2)), (0..10, 10..15));
         assert_eq!(frames.len(), 15);
         let settings = Settings {
             passes: 3,

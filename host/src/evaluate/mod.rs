@@ -14,7 +14,7 @@ mod requirement;
 mod score;
 
 pub use engine::{EngineChoice, Setup};
-pub use judge::{Frames, evaluate};
-pub use report::{Answer, Judged, OutOfDistribution, Report, Run};
+pub use judge::{Frames, ImageSet, judge};
+pub use report::{Answer, Judged, Judgements, OutOfDistribution, Report, Run};
 pub use requirement::Requirement;
 pub use score::{Named, SCORE_NAMES, Scores};

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use device::inference::Outcome;
 use serde::Serialize;
-use shared::triage::{Cause, Causes, Verdict};
-use shared::uncertainty::Measures;
+use shared::image::FrameStatistics;
+use shared::triage::{Cause, Causes, Evidence, Verdict};
 
 use super::calibration::{
     brier, expected_calibration_error, negative_log_likelihood, negative_log_likelihood_of_logits,
@@ -13,12 +14,20 @@ use super::ranking::{aurc, auroc, fpr95};
 use super::score::{Named, Scores, per_score};
 
 /// What is kept of a judged frame.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Judged {
+    /// The class of the highest mean probability.
+    pub class: usize,
+    /// The mean probability of that class.
+    pub confidence: f64,
     /// How unsure the model was.
     pub scores: Scores,
+    /// What the thresholds looked at, so that others can be tried on it.
+    pub evidence: Evidence,
     /// Why it was flagged.
     pub causes: Causes,
+    /// What the picture looked like at the model's input size.
+    pub statistics: FrameStatistics,
     /// Passes taken.
     pub passes: u32,
     /// How good the answer was; `None` where there is no right one.
@@ -28,10 +37,10 @@ pub struct Judged {
 /// How good an answer was.
 #[derive(Debug, Clone, Copy)]
 pub struct Answer {
+    /// The right class.
+    pub label: usize,
     /// The class of the highest mean probability is the label.
     pub correct: bool,
-    /// The mean probability of that class.
-    pub confidence: f64,
     /// Negative log-likelihood of the mean probabilities, nats.
     pub nll: f64,
     /// Negative log-likelihood of log-softmax of the mean raw outputs, nats.
@@ -41,31 +50,40 @@ pub struct Answer {
 }
 
 impl Judged {
-    /// A frame with these measures and causes, and its label, if it shows one of the model's
-    /// classes.
+    /// A frame with this outcome, and its label, if it shows one of the model's classes.
     ///
     /// # Panics
     /// If the label is no class of the measures.
     #[must_use]
-    pub fn new<const N: usize>(
-        measures: &Measures<N>,
-        causes: Causes,
-        label: Option<usize>,
-    ) -> Self {
+    pub fn new<const N: usize>(outcome: &Outcome<N>, label: Option<usize>) -> Self {
+        let measures = &outcome.measures;
         let mean = measures.mean_probabilities();
         Self {
+            class: measures.class,
+            confidence: measures.confidence,
             scores: Scores::of(measures),
-            causes,
+            evidence: Evidence::new(measures, &outcome.image),
+            causes: outcome.causes,
+            statistics: outcome.image,
             passes: measures.passes,
             answer: label.map(|label| Answer {
+                label,
                 correct: measures.class == label,
-                confidence: measures.confidence,
                 nll: negative_log_likelihood(mean, label),
                 nll_mean_logits: negative_log_likelihood_of_logits(measures.mean_logits(), label),
                 brier: brier(mean, label),
             }),
         }
     }
+}
+
+/// Judged frames, in the order of their numbers.
+#[derive(Debug, Clone)]
+pub struct Judgements {
+    /// One per frame.
+    pub frames: Vec<Judged>,
+    /// How it was measured.
+    pub run: Run,
 }
 
 /// How it was measured, and how fast.
@@ -129,10 +147,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// Sums up judged frames: those with an answer, and, if `ood`, those without as frames out of
-    /// distribution.
+    /// Sums up judged frames: those with an answer, and those without, if there are any, as frames
+    /// out of distribution.
     #[must_use]
-    pub fn new(frames: &[Judged], ood: bool, run: Run) -> Self {
+    pub fn new(judgements: &Judgements) -> Self {
+        let frames = &judgements.frames;
         let answers: Vec<(&Judged, Answer)> = frames
             .iter()
             .filter_map(|frame| Some((frame, frame.answer?)))
@@ -143,7 +162,7 @@ impl Report {
         };
         let correct: Vec<bool> = answers.iter().map(|(_, a)| a.correct).collect();
         let wrong: Vec<bool> = correct.iter().map(|correct| !correct).collect();
-        let confidence: Vec<f64> = answers.iter().map(|(_, a)| a.confidence).collect();
+        let confidence: Vec<f64> = answers.iter().map(|(f, _)| f.confidence).collect();
         let entropy: Vec<f64> = answers
             .iter()
             .map(|(f, _)| f.scores.predictive_entropy())
@@ -180,11 +199,11 @@ impl Report {
                 accepted.iter().filter(|correct| **correct).count() as f64 / accepted.len() as f64
             }),
             flags: Named(Cause::ALL.map(flagged).to_vec()),
-            ood: ood.then(|| OutOfDistribution {
+            ood: (!foreign.is_empty()).then(|| OutOfDistribution {
                 auroc: per_score(&known, &foreign, auroc),
                 fpr95: per_score(&known, &foreign, fpr95),
             }),
-            run,
+            run: judgements.run.clone(),
         }
     }
 }
@@ -280,7 +299,12 @@ mod tests {
         for cause in causes {
             set.insert(*cause);
         }
-        Judged::new(&passes.measures().expect("a pass"), set, label)
+        let outcome = Outcome {
+            measures: passes.measures().expect("a pass"),
+            image: FrameStatistics::default(),
+            causes: set,
+        };
+        Judged::new(&outcome, label)
     }
 
     #[test]
@@ -298,7 +322,11 @@ mod tests {
             frames: 5,
             ..Run::default()
         };
-        let report = serde_json::to_value(Report::new(&frames, true, run)).expect("numbers");
+        let report = Report::new(&Judgements {
+            frames: frames.to_vec(),
+            run,
+        });
+        let report = serde_json::to_value(report).expect("numbers");
         let close = |name: &str, expected: f64| {
             let found = report.pointer(name).and_then(serde_json::Value::as_f64);
             let found = found.unwrap_or_else(|| panic!("{name} is missing"));
@@ -342,8 +370,10 @@ mod tests {
 
     #[test]
     fn what_is_not_defined_is_null_and_a_dash() {
-        let frames = [frame(0.9, Some(0), &[Cause::Glare])];
-        let report = Report::new(&frames, false, Run::default());
+        let report = Report::new(&Judgements {
+            frames: vec![frame(0.9, Some(0), &[Cause::Glare])],
+            run: Run::default(),
+        });
         let json = serde_json::to_value(&report).expect("numbers");
         assert!(json["accuracy_accepted"].is_null());
         assert!(json["auroc_misclassification"]["1-margin"].is_null());

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::report::{Report, Run};
+use super::report::{Judged, Judgements, Report, Run};
 
 /// A figure of the report that must be at least, or at most, a value: `accuracy>=0.99`,
 /// `ood.auroc.predictive_entropy>=0.9`.
@@ -101,7 +101,12 @@ fn names() -> Vec<String> {
         }
     }
     let mut names = Vec::new();
-    if let Ok(report) = serde_json::to_value(Report::new(&[], true, Run::default())) {
+    // A frame out of distribution, so that there is everything a report can have.
+    let judgements = Judgements {
+        frames: vec![Judged::default()],
+        run: Run::default(),
+    };
+    if let Ok(report) = serde_json::to_value(Report::new(&judgements)) {
         collect("", &report, &mut names);
     }
     names

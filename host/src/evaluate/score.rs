@@ -25,7 +25,7 @@ pub const SCORE_NAMES: [&str; 6] = [
 
 /// The scores of one frame, each higher where the model is less sure; see
 /// [`shared::uncertainty`] for formulas and ranges.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Scores(pub [f64; SCORE_NAMES.len()]);
 
 impl Scores {

@@ -215,6 +215,11 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
         &self.engine
     }
 
+    /// The engine in use, to sample the frame begun last pass by pass.
+    pub fn engine_mut(&mut self) -> &mut E {
+        &mut self.engine
+    }
+
     /// Judges one frame. `frame` numbers the masks: the same number and picture give the same
     /// outcome, bit for bit, on the same engine.
     ///
@@ -226,6 +231,20 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
         frame: u32,
         picture: &GrayFrame<'_>,
     ) -> Result<Outcome<N>, InferenceError<E::Error>> {
+        let image = self.begin(frame, picture)?;
+        self.decide(image)
+    }
+
+    /// The first half of [`Inference::judge`]: prepares the picture, measures its statistics and
+    /// runs the stem, but samples no pass.
+    ///
+    /// # Errors
+    /// [`InferenceError::Image`] or [`InferenceError::Engine`].
+    pub fn begin(
+        &mut self,
+        frame: u32,
+        picture: &GrayFrame<'_>,
+    ) -> Result<FrameStatistics, InferenceError<E::Error>> {
         let shape = self.engine.input_shape();
         let pixels = shape.height * shape.width;
         let luma = &mut self.buffers.luma.as_mut()[..pixels];
@@ -250,7 +269,7 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
         self.engine
             .begin(frame, input)
             .map_err(InferenceError::Engine)?;
-        self.decide(image)
+        Ok(image)
     }
 
     /// As [`Inference::judge`], for a model input that is normalised already, `[channel][row][column]`, and the statistics of its picture.

@@ -16,7 +16,8 @@ use shared::image::Normalisation;
 
 pub use catalogue::{FileState, FileStatus, KNOWN_FILES, KnownFile};
 pub use corrupt::{
-    Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, write_corrupted,
+    Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, rotate,
+    write_corrupted,
 };
 pub use mix::{MixEntry, MixKind, MixPlan, write_mix};
 pub use random::{Purpose, Random};
@@ -234,6 +235,24 @@ impl Dataset {
             class_names: self.class_names.clone(),
             pixels: self.pixels.split_off(first * Self::PIXELS),
             labels: self.labels.split_off(first),
+        }
+    }
+
+    /// The images at `indices`, in that order.
+    ///
+    /// # Panics
+    /// An index is not below [`Dataset::len`].
+    #[must_use]
+    pub fn select(&self, indices: &[u32]) -> Self {
+        let indices = indices.iter().map(|&index| index as usize);
+        Self {
+            class_names: self.class_names.clone(),
+            pixels: indices
+                .clone()
+                .flat_map(|i| self.image(i))
+                .copied()
+                .collect(),
+            labels: indices.map(|index| self.labels[index]).collect(),
         }
     }
 

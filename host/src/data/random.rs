@@ -26,6 +26,8 @@ pub enum Purpose {
     Corruption,
     /// The weights of a network that is only timed (index = its width).
     Weights,
+    /// The order in which training sets of growing size are filled.
+    Study,
     /// How training images are deformed (index = step).
     Augmentation,
 }

@@ -1,8 +1,9 @@
 //! The model and what runs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use anyhow::ensure;
 use device::session::{EngineKind, LinuxInference, Options, Session};
 use shared::stopping::Delta;
 
@@ -57,17 +58,17 @@ pub struct Setup {
 
 /// A model ready to judge frames.
 #[allow(missing_debug_implementations)] // Engines wrap foreign runtimes without one.
-pub(super) struct Opened {
-    pub(super) inference: LinuxInference,
+pub(crate) struct Opened {
+    pub(crate) inference: LinuxInference,
     /// Class names, in label order.
-    pub(super) labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
     /// Whether the model carries thresholds.
-    pub(super) calibrated: bool,
+    pub(crate) calibrated: bool,
 }
 
 impl Setup {
     /// Loads the model for use on one thread.
-    pub(super) fn open(&self) -> anyhow::Result<Opened> {
+    pub(crate) fn open(&self) -> anyhow::Result<Opened> {
         let mut options = Options {
             passes: self.passes,
             adaptive: self.adaptive,
@@ -93,16 +94,13 @@ impl Setup {
 
 #[cfg(feature = "train")]
 mod torch {
-    use std::path::{Path, PathBuf};
-
-    use anyhow::bail;
     use device::engine::Engine;
     use device::inference::{BufferLengths, Buffers, Inference, MAX_CHANNELS, Settings};
     use device::session::AnyEngine;
     use shared::image::Fit;
     use shared::triage::Thresholds;
 
-    use super::{Opened, Setup};
+    use super::{Opened, Setup, weights_of};
     use crate::lenet::{LibtorchEngine, TrainedModel};
 
     /// What a session is for the device's engines. Libtorch's threads would wait for each other
@@ -137,22 +135,24 @@ mod torch {
             labels: model.labels,
         })
     }
+}
 
-    /// The weights that `given` stands for.
-    fn weights_of(given: &Path) -> anyhow::Result<PathBuf> {
-        let weights = if given.is_dir() {
-            given.join("model.safetensors")
-        } else {
-            given.with_extension("safetensors")
-        };
-        if !weights.is_file() {
-            bail!(
-                "torch needs the weights that `host train` leaves, and there is no {}",
-                weights.display()
-            );
-        }
-        Ok(weights)
-    }
+/// The file of weights that `given` stands for: it, its folder, or the ONNX file beside it.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn weights_of(given: &Path) -> anyhow::Result<PathBuf> {
+    let weights = if given.is_dir() {
+        given.join("model.safetensors")
+    } else {
+        given.with_extension("safetensors")
+    };
+    ensure!(
+        weights.is_file(),
+        "this needs the weights that `host train` leaves, and there is no {}",
+        weights.display()
+    );
+    Ok(weights)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod report;
 mod requirement;
 mod score;
 
+pub(crate) use engine::weights_of;
 pub use engine::{EngineChoice, Setup};
 pub use judge::{Frames, ImageSet, judge};
 pub use report::{Answer, Judged, Judgements, OutOfDistribution, Report, Run};

@@ -47,6 +47,18 @@ impl Scores {
     pub fn predictive_entropy(&self) -> f64 {
         self.0[0]
     }
+
+    /// Epistemic uncertainty.
+    #[must_use]
+    pub fn mutual_information(&self) -> f64 {
+        self.0[1]
+    }
+
+    /// Aleatoric uncertainty.
+    #[must_use]
+    pub fn expected_entropy(&self) -> f64 {
+        self.0[2]
+    }
 }
 
 /// `measure` of each score, given its value on each of the frames.

@@ -54,6 +54,28 @@ impl Architecture {
         Some([a?, b?, c?])
     }
 
+    /// The prior length-scale `l` that weight decay amounts to in the variational view, where the
+    /// prior of a weight is N(0, l⁻²); one per layer whose inputs are dropped: conv2, fc1, fc2.
+    /// `images` is the number of training images.
+    ///
+    /// Gal and Ghahramani (2016, eq. 7) minimise `1/N Σ E + λ Σ M²` with `λ = q l² / (2 N τ)`: `q`
+    /// the probability of *keeping* an input, `N` the number of training images, `τ` the precision
+    /// of the observation noise, which is 1 for a softmax likelihood, and a sampled weight is `M`
+    /// or 0. Here kept inputs are scaled by 1/q, so a sampled weight is `w/q` or 0: `M = w/q`, and
+    /// the same objective reads `λ = l² / (2 q N τ)` on `w` (as in Gal, Hron and Kendall 2017). SGD
+    /// adds `weight_decay · w` to the gradient of `1/N Σ E`, so `λ = weight_decay / 2` and
+    ///
+    /// ```text
+    /// l = √(q · weight_decay · N · τ)
+    /// ```
+    ///
+    /// Without weight decay `l = 0`: the prior is flat.
+    #[must_use]
+    pub fn prior_length_scale(&self, weight_decay: f64, images: usize) -> [f64; SITES] {
+        self.dropout
+            .map(|p| ((1.0 - p) * weight_decay * images as f64).sqrt())
+    }
+
     /// Names and shapes of the parameters, in PyTorch's layout and order.
     #[must_use]
     pub fn parameters(&self) -> [(&'static str, Vec<usize>); 8] {

@@ -129,21 +129,6 @@ impl Network {
         }
     }
 
-    /// The network whose logits are these divided by `temperature`: fc2's weights and bias are.
-    ///
-    /// Dropout and all layers before fc2 stay what they are, so every pass of every engine gives
-    /// `logits / temperature` (Guo et al. 2017) without knowing of it.
-    #[must_use]
-    pub fn at_temperature(&self, temperature: f64) -> Self {
-        let _no_grad = tch::no_grad_guard();
-        let [.., weight, bias] = &self.parameters;
-        let mut cooled = self.share();
-        let [.., cooled_weight, cooled_bias] = &mut cooled.parameters;
-        *cooled_weight = weight / temperature;
-        *cooled_bias = bias / temperature;
-        cooled
-    }
-
     /// The parameters as tensors, in the order of [`Architecture::parameters`].
     pub fn tensors(&self) -> &[Tensor] {
         &self.parameters

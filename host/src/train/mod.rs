@@ -6,6 +6,7 @@
 //! undisturbed one does.
 
 mod augment;
+mod fit;
 mod images;
 mod log;
 mod optimizer;
@@ -26,6 +27,7 @@ use tch::Device;
 
 use crate::data::{DatasetName, Split};
 pub use augment::Augmentation;
+pub use fit::fit;
 use images::Images;
 use log::Log;
 pub use optimizer::Optimizer;

@@ -117,6 +117,13 @@ pub struct Recipe {
     pub limit_train: Option<usize>,
 }
 
+impl Default for Recipe {
+    /// [`RecipeName::Source`]'s.
+    fn default() -> Self {
+        RecipeName::Source.recipe()
+    }
+}
+
 impl Recipe {
     /// Whether every number is in its range.
     ///
@@ -263,29 +270,17 @@ impl Recipe {
         ]
     }
 
-    /// The prior length-scale `l` that weight decay amounts to in the variational view, where the
-    /// prior of a weight is N(0, l⁻²); one per layer whose inputs are dropped: conv2, fc1, fc2.
-    ///
-    /// Gal and Ghahramani (2016, eq. 7) minimise `1/N Σ E + λ Σ M²` with `λ = q l² / (2 N τ)`: `q`
-    /// the probability of *keeping* an input, `N` the number of training images, `τ` the precision
-    /// of the observation noise, which is 1 for a softmax likelihood, and a sampled weight is `M`
-    /// or 0. Here kept inputs are scaled by 1/q, so a sampled weight is `w/q` or 0: `M = w/q`, and
-    /// the same objective reads `λ = l² / (2 q N τ)` on `w` (as in Gal, Hron and Kendall 2017). SGD
-    /// adds `weight_decay · w` to the gradient of `1/N Σ E`, so `λ = weight_decay / 2` and
-    ///
-    /// ```text
-    /// l = √(q · weight_decay · N · τ)
-    /// ```
-    ///
-    /// Without weight decay `l = 0`: the prior is flat. AdamW's decay is no term of an objective
+    /// See [`Architecture::prior_length_scale`]. AdamW's decay is no term of an objective
     /// (Loshchilov and Hutter 2019), so it stands for no prior: `None`.
     #[must_use]
     pub fn prior_length_scale(&self, images: usize) -> Option<[f64; SITES]> {
+        let architecture = Architecture {
+            classes: 2,
+            dropout: self.dropout,
+        };
         let flat = self.weight_decay == 0.0;
-        (flat || self.optimizer == Optimizer::Sgd).then(|| {
-            self.dropout
-                .map(|p| ((1.0 - p) * self.weight_decay * images as f64).sqrt())
-        })
+        (flat || self.optimizer == Optimizer::Sgd)
+            .then(|| architecture.prior_length_scale(self.weight_decay, images))
     }
 }
 
@@ -295,7 +290,7 @@ mod tests {
 
     #[test]
     fn the_rate_falls_every_lr_step_epochs() {
-        let recipe = RecipeName::Source.recipe();
+        let recipe = Recipe::default();
         let rates: Vec<f64> = [0, 9, 10, 19, 20]
             .iter()
             .map(|&epoch| recipe.learning_rate_at(7 * epoch + 6, 7))
@@ -311,7 +306,7 @@ mod tests {
             learning_rate: 0.5,
             schedule: Schedule::Cosine,
             epochs: 10,
-            ..RecipeName::Source.recipe()
+            ..Recipe::default()
         };
         let at = |step| recipe.learning_rate_at(step, 20);
         assert!((at(0) - 0.025).abs() < 1e-12, "{}", at(0));
@@ -327,7 +322,7 @@ mod tests {
         let recipe = Recipe {
             weight_decay: 1e-4,
             dropout: [0.5, 0.2, 0.0],
-            ..RecipeName::Source.recipe()
+            ..Recipe::default()
         };
         let scale = recipe.prior_length_scale(60_000).expect("SGD");
         for (l, q) in scale.iter().zip([0.5, 0.8, 1.0]) {
@@ -341,11 +336,11 @@ mod tests {
     #[test]
     fn numbers_out_of_range_are_named() {
         let refused = |change: &dyn Fn(&mut Recipe)| {
-            let mut recipe = RecipeName::Source.recipe();
+            let mut recipe = Recipe::default();
             change(&mut recipe);
             recipe.validate().expect_err("refused")
         };
-        assert_eq!(RecipeName::Source.recipe().validate(), Ok(()));
+        assert_eq!(Recipe::default().validate(), Ok(()));
         assert_eq!(RecipeName::Best.recipe().validate(), Ok(()));
         assert!(refused(&|r| r.learning_rate = f64::NAN).contains("--lr "));
         assert!(refused(&|r| r.dropout = [0.5, 1.0, 0.5]).contains("--dropout"));
@@ -359,7 +354,7 @@ mod tests {
 
     #[test]
     fn only_the_number_of_epochs_may_change_and_not_below_a_cosine() {
-        let then = RecipeName::Source.recipe();
+        let then = Recipe::default();
         let longer = |recipe: &Recipe| Recipe {
             epochs: 99,
             ..recipe.clone()

@@ -2,10 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Context;
 use serde_json::{Value, json};
 use shared::image::{FrameStatistics, Normalisation};
-use shared::mask::MaskSource;
 use shared::triage::Thresholds;
 use shared::uncertainty::Measures;
 
@@ -37,40 +35,44 @@ pub(super) fn report(
     progress: &dyn Progress,
 ) -> anyhow::Result<Value> {
     let (network, recipe) = (trainer.network(), trainer.recipe());
-    let keep = network.architecture().keep();
-    let phase = Phase {
-        job,
-        sampling: Sampling {
-            passes: job.passes,
-            masks: MaskSource::new(recipe.seed),
-            keep: keep.context("a dropout is not in 0..1")?,
-            device: job.device,
-            threads: job.threads,
-        },
-        normalisation: data.normalisation,
+    let sampling = Sampling {
+        passes: job.passes,
+        threads: job.threads,
         stop,
         progress,
     };
-    let (network, thresholds, validation) = if data.validation.is_empty() {
-        let thresholds = phase.thresholds_of_training(&network, &data.train, recipe.seed)?;
-        (network, thresholds, None)
+    let mut model = TrainedModel {
+        architecture: *network.architecture(),
+        parameters: network.parameters()?,
+        labels: data.train.class_names.clone(),
+        normalisation: data.normalisation,
+        seed: recipe.seed,
+        thresholds: None,
+        training: None,
+    };
+    let (thresholds, validation) = if data.validation.is_empty() {
+        // Images that the network was trained on, for want of others.
+        let mut chosen =
+            Random::new(recipe.seed, Purpose::Calibration, 0).permutation(data.train.len());
+        chosen.truncate(job.calibration_images);
+        let measures = sampling.measure("thresholds", &model, &data.train, &chosen)?;
+        let thresholds = thresholds(measures, &data.train, &chosen, job.flag_rate);
+        (thresholds, None)
     } else {
-        let found = phase.validate(&network, &data.validation, recipe.temperature_scaling)?;
-        let network = network.at_temperature(found.temperature);
-        (network, found.thresholds, Some(found.figures))
+        let scale = recipe.temperature_scaling;
+        let found = validate(&sampling, &model, &data.validation, scale, job.flag_rate)?;
+        model.scale_temperature(found.temperature);
+        (found.thresholds, Some(found.figures))
     };
 
     let name: DatasetName = recipe.dataset.parse()?;
     let mut test = name.load(Split::Test)?;
     test.truncate(job.limit_test.unwrap_or(usize::MAX));
-    let test_images = Images::new(&test, data.normalisation, job.device);
-    progress.begin("mc-dropout test", test.len() as u64, 0);
     let indices: Vec<u32> = (0..test.len() as u32).collect();
-    let advance = |units| progress.advance(units);
-    let measures = phase
-        .sampling
-        .measure(&network, &test_images, &indices, stop, &advance)?;
+    let measures = sampling.measure("mc-dropout test", &model, &test, &indices)?;
     let mc_dropout = TestResult::mc_dropout(&measures, &test.labels);
+    let network = Network::from_parameters(model.architecture, &model.parameters, job.device)?;
+    let test_images = Images::new(&test, data.normalisation, job.device);
     let standard = TestResult::standard(&network, &test_images, &test.labels)?;
     let triage = triage(&thresholds, &measures, &test);
 
@@ -94,15 +96,8 @@ pub(super) fn report(
     if let Some(validation) = validation {
         training["validation"] = validation;
     }
-    let model = TrainedModel {
-        architecture: *network.architecture(),
-        parameters: network.parameters()?,
-        labels: data.train.class_names.clone(),
-        normalisation: data.normalisation,
-        seed: recipe.seed,
-        thresholds: Some(thresholds),
-        training: Some(training.clone()),
-    };
+    model.thresholds = Some(thresholds);
+    model.training = Some(training.clone());
     files::write(&job.out.join("model.safetensors"), &model.to_bytes()?)?;
     files::write(&job.out.join("model.onnx"), &export::to_onnx(&model)?)?;
     let mut metrics = training;
@@ -125,15 +120,6 @@ pub(super) fn report(
     Ok(metrics)
 }
 
-/// How images are measured.
-struct Phase<'a> {
-    job: &'a Job,
-    sampling: Sampling,
-    normalisation: Normalisation,
-    stop: &'a AtomicBool,
-    progress: &'a dyn Progress,
-}
-
 /// What validation images say about a network.
 struct Validation {
     /// What its logits are to be divided by.
@@ -143,105 +129,76 @@ struct Validation {
     figures: Value,
 }
 
-impl Phase<'_> {
-    /// Default thresholds from images that the network was trained on, for want of others.
-    fn thresholds_of_training(
-        &self,
-        network: &Network,
-        train: &Dataset,
-        seed: u64,
-    ) -> anyhow::Result<Thresholds> {
-        let mut chosen = Random::new(seed, Purpose::Calibration, 0).permutation(train.len());
-        chosen.truncate(self.job.calibration_images);
-        let images = Images::new(train, self.normalisation, self.job.device);
-        self.progress.begin("thresholds", chosen.len() as u64, 0);
-        let advance = |units| self.progress.advance(units);
-        let measures = self
-            .sampling
-            .measure(network, &images, &chosen, self.stop, &advance)?;
-        Ok(self.thresholds(measures, train, &chosen))
-    }
-
-    /// Temperature, thresholds and figures from images that were kept out of training.
-    fn validate(
-        &self,
-        network: &Network,
-        validation: &Dataset,
-        scale_temperature: bool,
-    ) -> anyhow::Result<Validation> {
-        let (images, labels) = (
-            Images::new(validation, self.normalisation, self.job.device),
-            &validation.labels,
-        );
-        let indices: Vec<u32> = (0..validation.len() as u32).collect();
-        self.progress.begin("validation", indices.len() as u64, 0);
-        let advance = |units| self.progress.advance(units);
-        let classes = network.architecture().classes;
-        let keep = |logits: &[f32]| {
-            // Tells of logits that are not finite.
-            measures(logits, classes)?;
+/// Temperature (1 unless it is to `scale`), thresholds and figures from images that were kept out
+/// of training.
+fn validate(
+    sampling: &Sampling,
+    model: &TrainedModel,
+    data: &Dataset,
+    scale: bool,
+    flag_rate: f64,
+) -> anyhow::Result<Validation> {
+    let (classes, labels) = (model.architecture.classes, &data.labels);
+    let indices: Vec<u32> = (0..data.len() as u32).collect();
+    let mut logits = sampling
+        .sample("validation", model, data, &indices, |logits| {
             Ok(logits.to_vec())
-        };
-        let mut logits = self
-            .sampling
-            .sample(network, &images, &indices, self.stop, &advance, &keep)?
-            .concat();
-        let nll = |temperature| {
-            temperature::negative_log_likelihood(&logits, classes, labels, temperature)
-        };
-        let raw = nll(1.0);
-        let temperature = if scale_temperature {
-            six_decimals(temperature::fit(&logits, classes, labels))
-        } else {
-            1.0
-        };
-        let scaled = nll(temperature);
-        for logit in &mut logits {
-            *logit = (f64::from(*logit) / temperature) as f32;
-        }
-        let measures = logits
-            .chunks_exact(self.sampling.passes as usize * classes)
-            .map(|image| measures(image, classes))
-            .collect::<anyhow::Result<Vec<_>>>()?;
-
-        let confidence: Vec<f64> = measures.iter().map(|m| m.confidence).collect();
-        let entropy: Vec<f64> = measures.iter().map(|m| m.predictive_entropy).collect();
-        let correct: Vec<bool> = measures
-            .iter()
-            .zip(labels)
-            .map(|(measures, &label)| measures.class == usize::from(label))
-            .collect();
-        let wrong: Vec<bool> = correct.iter().map(|&correct| !correct).collect();
-        let right = correct.iter().filter(|&&correct| correct).count();
-        let figures = json!({
-            "images": validation.len(),
-            "temperature": temperature,
-            "nll_before_scaling": six_decimals(raw),
-            "nll": six_decimals(scaled),
-            "accuracy": six_decimals(right as f64 / correct.len() as f64),
-            "ece": six_decimals(calibration::expected_calibration_error(&confidence, &correct)),
-            "aurc": six_decimals(ranking::aurc(&entropy, &wrong)),
-        });
-        Ok(Validation {
-            temperature,
-            thresholds: self.thresholds(measures, validation, &indices),
-            figures,
-        })
+        })?
+        .concat();
+    let nll =
+        |temperature| temperature::negative_log_likelihood(&logits, classes, labels, temperature);
+    let temperature = if scale {
+        six_decimals(temperature::fit(&logits, classes, labels))
+    } else {
+        1.0
+    };
+    let (unscaled, scaled) = (nll(1.0), nll(temperature));
+    for logit in &mut logits {
+        *logit = (f64::from(*logit) / temperature) as f32;
     }
+    let measures = logits
+        .chunks_exact(sampling.passes as usize * classes)
+        .map(|image| measures(image, classes))
+        .collect::<anyhow::Result<Vec<_>>>()?;
 
-    fn thresholds(
-        &self,
-        measures: Vec<Measures<MAX_CLASSES>>,
-        data: &Dataset,
-        indices: &[u32],
-    ) -> Thresholds {
-        let frames: Vec<_> = measures
-            .into_iter()
-            .zip(indices)
-            .map(|(measures, &index)| (measures, statistics(data.image(index as usize))))
-            .collect();
-        default_thresholds(&frames, self.job.flag_rate)
-    }
+    let confidence: Vec<f64> = measures.iter().map(|m| m.confidence).collect();
+    let entropy: Vec<f64> = measures.iter().map(|m| m.predictive_entropy).collect();
+    let correct: Vec<bool> = measures
+        .iter()
+        .zip(labels)
+        .map(|(measures, &label)| measures.class == usize::from(label))
+        .collect();
+    let wrong: Vec<bool> = correct.iter().map(|&correct| !correct).collect();
+    let right = correct.iter().filter(|&&correct| correct).count();
+    let figures = json!({
+        "images": data.len(),
+        "temperature": temperature,
+        "nll_before_scaling": six_decimals(unscaled),
+        "nll": six_decimals(scaled),
+        "accuracy": six_decimals(right as f64 / correct.len() as f64),
+        "ece": six_decimals(calibration::expected_calibration_error(&confidence, &correct)),
+        "aurc": six_decimals(ranking::aurc(&entropy, &wrong)),
+    });
+    Ok(Validation {
+        temperature,
+        thresholds: thresholds(measures, data, &indices, flag_rate),
+        figures,
+    })
+}
+
+/// Default thresholds from the measures of the images at `indices`.
+fn thresholds(
+    measures: Vec<Measures<MAX_CLASSES>>,
+    data: &Dataset,
+    indices: &[u32],
+    flag_rate: f64,
+) -> Thresholds {
+    let frames: Vec<_> = measures
+        .into_iter()
+        .zip(indices)
+        .map(|(measures, &index)| (measures, statistics(data.image(index as usize))))
+        .collect();
+    default_thresholds(&frames, flag_rate)
 }
 
 /// For people to read; and a number this short passes through JSON unchanged.

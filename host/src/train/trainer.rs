@@ -1,6 +1,7 @@
 //! The training rule, one step at a time.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ pub(super) struct Trainer {
     /// Steps done since the start of the run.
     step: u64,
     device: Device,
+    /// Images in an epoch; all there are if `None`.
+    epoch_images: Option<usize>,
     /// The order of the images in an epoch.
     order: Option<(u32, Tensor)>,
 }
@@ -44,8 +47,13 @@ impl Trainer {
             classes,
             dropout: recipe.dropout,
         };
-        tch::manual_seed(Random::new(recipe.seed, Purpose::Torch, 0).next_u64() as i64);
-        let network = Network::new(architecture, device);
+        let network = {
+            // The generator is one for the whole process: networks may be made on several threads.
+            static GENERATOR: Mutex<()> = Mutex::new(());
+            let _lock = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+            tch::manual_seed(Random::new(recipe.seed, Purpose::Torch, 0).next_u64() as i64);
+            Network::new(architecture, device)
+        };
         let state = State::new(&recipe, network.tensors());
         Self::at(recipe, network, state, 0, device)
     }
@@ -104,6 +112,7 @@ impl Trainer {
             state,
             step,
             device,
+            epoch_images: None,
             order: None,
         })
     }
@@ -146,27 +155,38 @@ impl Trainer {
         self.recipe.epochs = epochs;
     }
 
+    /// Makes epochs of `images` images, whatever the number that there are: an epoch takes its
+    /// images from an endless row of permutations of all, where the last one stopped.
+    pub(super) fn set_epoch_images(&mut self, images: usize) {
+        self.epoch_images = Some(images);
+    }
+
     pub(super) fn step(&self) -> u64 {
         self.step
     }
 
     /// Steps in an epoch; the last one takes what images are left.
     pub(super) fn steps_per_epoch(&self, images: &Images) -> u64 {
-        images.len().div_ceil(self.recipe.batch_size) as u64
+        self.epoch_images(images).div_ceil(self.recipe.batch_size) as u64
+    }
+
+    fn epoch_images(&self, images: &Images) -> usize {
+        self.epoch_images.unwrap_or(images.len())
     }
 
     /// One step of the recipe's optimizer. Returns the loss before it, still on the device.
     ///
-    /// The images of a step, how they are deformed, and its masks follow from the seed and the step's number alone, which is
-    /// what lets a run be stopped and continued without a trace.
+    /// The images of a step, their deformations and its masks follow from the seed and the step's
+    /// number alone, which is what lets a run be stopped and continued without a trace.
     pub(super) fn advance(&mut self, images: &Images) -> anyhow::Result<Tensor> {
         let steps = self.steps_per_epoch(images);
         let (epoch, within) = ((self.step / steps) as u32, (self.step % steps) as usize);
         let first = within * self.recipe.batch_size;
-        let count = self.recipe.batch_size.min(images.len() - first);
-        let batch = self
-            .order_of(epoch, images.len())
-            .narrow(0, first as i64, count as i64);
+        let epoch_images = self.epoch_images(images);
+        let count = self.recipe.batch_size.min(epoch_images - first);
+        let batch =
+            self.order_of(epoch, epoch_images, images.len())
+                .narrow(0, first as i64, count as i64);
         let (inputs, labels) = images.select(&batch);
         let mut random = Random::new(self.recipe.seed, Purpose::Augmentation, self.step);
         let inputs = self
@@ -188,11 +208,20 @@ impl Trainer {
         Ok(loss.detach())
     }
 
-    fn order_of(&mut self, epoch: u32, images: usize) -> &Tensor {
+    /// The images of an epoch: the next `epoch_images` of an endless row of permutations of all
+    /// `images`; one permutation an epoch, if an epoch is as long as that.
+    fn order_of(&mut self, epoch: u32, epoch_images: usize, images: usize) -> &Tensor {
         if self.order.as_ref().is_none_or(|(drawn, _)| *drawn != epoch) {
-            let order =
-                Random::new(self.recipe.seed, Purpose::Order, epoch.into()).permutation(images);
-            let order: Vec<i64> = order.into_iter().map(i64::from).collect();
+            let first = epoch as usize * epoch_images;
+            let order: Vec<i64> = (first / images..(first + epoch_images).div_ceil(images))
+                .flat_map(|permutation| {
+                    Random::new(self.recipe.seed, Purpose::Order, permutation as u64)
+                        .permutation(images)
+                })
+                .skip(first % images)
+                .take(epoch_images)
+                .map(i64::from)
+                .collect();
             self.order = Some((epoch, Tensor::from_slice(&order).to_device(self.device)));
         }
         let (_, order) = self.order.as_ref().expect("drawn above");

@@ -107,11 +107,7 @@ pub(super) fn apply(
         Corruption::Rotation => {
             let degrees = severity.of([10.0, 20.0, 30.0, 45.0, 60.0]);
             let turn = if random.below(2) == 0 { 1.0 } else { -1.0 };
-            let (sine, cosine) = (turn * degrees).to_radians().sin_cos();
-            resample(light, |pixel| Point {
-                x: cosine * pixel.x + sine * pixel.y,
-                y: cosine * pixel.y - sine * pixel.x,
-            });
+            rotate(light, turn * degrees);
         }
         Corruption::Translation => {
             let distance = severity.of([2.0, 4.0, 6.0, 8.0, 10.0]);
@@ -168,6 +164,15 @@ fn resample(light: &mut [f64], source: impl Fn(Point) -> Point) {
         let (right_share, lower_share) = (column - left, row - top);
         let along = |row| (1.0 - right_share) * at(row, left) + right_share * at(row, left + 1.0);
         (1.0 - lower_share) * along(top) + lower_share * along(top + 1.0)
+    });
+}
+
+/// Turns clockwise around the middle.
+pub(super) fn rotate(light: &mut [f64], degrees: f64) {
+    let (sine, cosine) = degrees.to_radians().sin_cos();
+    resample(light, |pixel| Point {
+        x: cosine * pixel.x + sine * pixel.y,
+        y: cosine * pixel.y - sine * pixel.x,
     });
 }
 

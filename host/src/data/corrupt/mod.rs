@@ -204,9 +204,24 @@ impl FromStr for Severity {
 /// # Panics
 /// `pixels` does not hold [`SIDE`] × [`SIDE`] values.
 pub fn corrupt(corruption: Corruption, severity: Severity, pixels: &mut [u8], random: &mut Random) {
+    in_light(pixels, |light| {
+        effects::apply(corruption, severity, light, random);
+    });
+}
+
+/// Turns an image of [`SIDE`] × [`SIDE`] luma pixels, row-major, by an angle clockwise around its
+/// middle, bilinearly; what comes in from outside is black.
+///
+/// # Panics
+/// `pixels` does not hold [`SIDE`] × [`SIDE`] values.
+pub fn rotate(pixels: &mut [u8], degrees: f64) {
+    in_light(pixels, |light| effects::rotate(light, degrees));
+}
+
+fn in_light(pixels: &mut [u8], change: impl FnOnce(&mut [f64])) {
     assert_eq!(pixels.len(), SIDE * SIDE, "one image");
     let mut light: Vec<f64> = pixels.iter().map(|&v| effects::linear(v)).collect();
-    effects::apply(corruption, severity, &mut light, random);
+    change(&mut light);
     for (pixel, light) in pixels.iter_mut().zip(light) {
         *pixel = effects::luma(light);
     }

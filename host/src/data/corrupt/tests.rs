@@ -320,3 +320,22 @@ fn a_data_set_is_spoilt_image_by_image() {
     let first = corrupted(&first, Corruption::OcclusionBlock, severity(3), 1);
     assert_eq!(first.image(0), once.image(0));
 }
+
+#[test]
+fn right_angles_move_pixels_and_no_more() {
+    let image: Vec<u8> = (0..SIDE * SIDE).map(|i| (i * 7 % 251) as u8).collect();
+    let close = |degrees, expected: &[u8]| {
+        let mut turned = image.clone();
+        rotate(&mut turned, degrees);
+        let mut pairs = turned.iter().zip(expected);
+        assert!(pairs.all(|(a, b)| a.abs_diff(*b) <= 1), "{degrees}");
+    };
+    close(0.0, &image);
+    let reversed: Vec<u8> = image.iter().rev().copied().collect();
+    close(180.0, &reversed);
+    // Clockwise: the first column, read upwards, becomes the first row.
+    let turned: Vec<u8> = (0..SIDE * SIDE)
+        .map(|i| image[(SIDE - 1 - i % SIDE) * SIDE + i / SIDE])
+        .collect();
+    close(90.0, &turned);
+}

@@ -1,0 +1,61 @@
+//! Training alone, for studies: no files, no tests.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::ensure;
+use serde_json::json;
+use shared::image::Normalisation;
+use tch::Device;
+
+use super::images::Images;
+use super::recipe::Recipe;
+use super::trainer::Trainer;
+use crate::data::Dataset;
+use crate::lenet::TrainedModel;
+
+/// Trains on `data` (normalised as MNIST) for `steps` steps on the processor, whatever the number
+/// of images: `recipe.epochs` parts of the steps count as its epochs, so the learning rate falls at
+/// the same steps. May be called from several threads at a time. `None` if `stop` was set before
+/// the end. `advance` hears how many more steps are done.
+///
+/// # Errors
+/// The recipe is out of range, there is no image, or the training diverges.
+pub fn fit(
+    recipe: &Recipe,
+    steps: u64,
+    data: &Dataset,
+    stop: &AtomicBool,
+    advance: &dyn Fn(u64),
+) -> anyhow::Result<Option<TrainedModel>> {
+    recipe
+        .validate()
+        .map_err(|reason| anyhow::anyhow!(reason))?;
+    ensure!(!data.is_empty(), "there are no training images");
+    let normalisation = Normalisation::MNIST;
+    let images = Images::new(data, normalisation, Device::Cpu);
+    let mut trainer = Trainer::new(recipe.clone(), data.class_names.len(), Device::Cpu)?;
+    let per_epoch = steps.div_ceil(u64::from(recipe.epochs)).max(1);
+    trainer.set_epoch_images(per_epoch as usize * recipe.batch_size);
+    let mut loss = 0.0;
+    for _ in 0..steps {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        loss = trainer.advance(&images)?.double_value(&[]);
+        advance(1);
+    }
+    ensure!(
+        loss.is_finite(),
+        "the training on {} images diverged (loss {loss})",
+        data.len()
+    );
+    Ok(Some(TrainedModel {
+        architecture: *trainer.network().architecture(),
+        parameters: trainer.network().parameters()?,
+        labels: data.class_names.clone(),
+        normalisation,
+        seed: recipe.seed,
+        thresholds: None,
+        training: Some(json!({"images": data.len(), "steps": steps})),
+    }))
+}

@@ -13,6 +13,7 @@ pub mod files;
 pub mod lenet;
 pub mod monitor;
 mod parallel;
+pub mod report;
 pub mod study;
 #[cfg(feature = "train")]
 pub mod torch;

@@ -25,6 +25,7 @@ enum Command {
     Train(cmd::train::Args),
     Export(cmd::export::Args),
     Evaluate(cmd::evaluate::Args),
+    Report(cmd::report::Args),
     Monitor(cmd::monitor::Args),
     Bench(cmd::bench::Args),
     #[command(hide = true)]
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Train(args) => cmd::train::run(args),
         Command::Export(args) => cmd::export::run(args),
         Command::Evaluate(args) => cmd::evaluate::run(args),
+        Command::Report(args) => cmd::report::run(args),
         Command::Monitor(args) => cmd::monitor::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
         Command::BenchWorker(args) => cmd::bench::run_worker(args),

@@ -7,5 +7,6 @@ pub mod evaluate;
 pub mod export;
 mod long;
 pub mod monitor;
+pub mod report;
 #[cfg(feature = "train")]
 pub mod train;

@@ -14,6 +14,7 @@ use std::str::FromStr;
 use device::source::{IdxError, Labelled, PictureError, cache_folder};
 use shared::image::Normalisation;
 
+pub(crate) use catalogue::hexadecimal;
 pub use catalogue::{FileState, FileStatus, KNOWN_FILES, KnownFile};
 pub use corrupt::{
     Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, rotate,

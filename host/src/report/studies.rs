@@ -1,0 +1,149 @@
+//! The studies that a page shows, cut to what takes seconds.
+
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::gallery::data_uri;
+use crate::data::{Corruption, Dataset, DatasetName, Severity, Split, corrupted};
+use crate::evaluate::Setup;
+use crate::study::corruptions::{Corruptions, corruptions};
+use crate::study::epistemic::Epistemic;
+use crate::study::precision::{Precision, precision};
+use crate::study::rotation::{Rotation, rotation};
+use crate::study::variational::{Trained, Variational, variational};
+
+/// Images of the study of precision.
+const PRECISION_IMAGES: usize = 1000;
+/// Its passes per image.
+const PRECISION_PASSES: u32 = 1000;
+/// Images, of the training and of the test set, of the study of the variational objective.
+const VARIATIONAL_IMAGES: usize = 2000;
+/// Images of the study of corruptions, each 60 times.
+const CORRUPTED_IMAGES: usize = 1000;
+/// Steps in which a digit is turned.
+const ROTATION_STEPS: u32 = 12;
+/// The class of the digit that is turned, as in the source.
+const TURNED: u16 = 1;
+
+/// What Monte-Carlo dropout does in this model.
+#[derive(Debug, Clone, Serialize)]
+pub struct Studies {
+    /// What corruptions do to answers and uncertainty.
+    pub corruptions: Corruptions,
+    /// One image as they leave it, as `data:` URIs: per family, from severity 0.
+    #[serde(skip)]
+    pub spoilt: Vec<Vec<String>>,
+    /// A digit that is turned.
+    pub rotation: Rotation,
+    /// How many passes are enough.
+    pub precision: Precision,
+    /// The objective of training, or why it is not known.
+    pub variational: Result<Variational, String>,
+    /// Uncertainty against training data, if its study was made.
+    pub epistemic: Option<Epistemic>,
+}
+
+/// Who watches the work and may stop it.
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations)] // Functions have nothing to show.
+pub struct Watch<'a> {
+    /// Set to stop.
+    pub stop: &'a AtomicBool,
+    /// Hears that a phase begins, and how many units of work it has.
+    pub begin: &'a dyn Fn(&'static str, u64),
+    /// Hears how many more units are done.
+    pub advance: &'a dyn Fn(u64),
+}
+
+impl Studies {
+    /// Makes the studies of the model in `setup` on the test images `test`. `None` if the watch
+    /// stopped them.
+    ///
+    /// # Errors
+    /// The model or its training images cannot be used, or its outputs are not finite.
+    pub fn run(
+        setup: &Setup,
+        test: &Dataset,
+        epistemic: Option<Epistemic>,
+        threads: usize,
+        watch: Watch<'_>,
+    ) -> anyhow::Result<Option<Self>> {
+        let Watch {
+            stop,
+            begin,
+            advance,
+        } = watch;
+        let first = |data: &Dataset, count| {
+            let mut data = data.clone();
+            data.truncate(count);
+            data
+        };
+
+        let some = first(test, CORRUPTED_IMAGES);
+        let begin_judging = |frames| begin("corruptions", frames);
+        let seed = setup.seed.unwrap_or_default();
+        let corruptions = corruptions(setup, &some, seed, threads, stop, &begin_judging, advance)?;
+        let Some(corruptions) = corruptions else {
+            return Ok(None);
+        };
+
+        let spoilt = spoilt(&first(test, 1), seed)?;
+
+        begin("turning", 1);
+        let digit = test.labels.iter().position(|&label| label == TURNED);
+        let rotation = rotation(setup, test, digit.unwrap_or(0), ROTATION_STEPS)?;
+        advance(1);
+
+        let some = first(test, PRECISION_IMAGES);
+        begin("counting passes", some.len() as u64);
+        let many = Setup {
+            passes: PRECISION_PASSES,
+            ..setup.clone()
+        };
+        let Some(precision) = precision(&many, &some, threads, stop, advance)? else {
+            return Ok(None);
+        };
+
+        let variational = match Trained::load(&setup.model) {
+            Ok(trained) => {
+                let Ok(name) = trained.dataset.parse::<DatasetName>();
+                let mut training = name
+                    .load(Split::Train)
+                    .context("cannot read what the model was trained on")?;
+                let some = first(test, VARIATIONAL_IMAGES);
+                training.truncate(trained.images.min(some.len()));
+                begin("bound", (training.len() + some.len()) as u64);
+                let found = variational(
+                    setup, &trained, None, &training, &some, threads, stop, advance,
+                )?;
+                match found {
+                    Some(variational) => Ok(variational),
+                    None => return Ok(None),
+                }
+            }
+            Err(error) => Err(format!("{error:#}")),
+        };
+        Ok(Some(Self {
+            corruptions,
+            spoilt,
+            rotation,
+            precision,
+            variational,
+            epistemic,
+        }))
+    }
+}
+
+/// The image of `one` in every family at every severity, as the study of corruptions sees it.
+fn spoilt(one: &Dataset, seed: u64) -> anyhow::Result<Vec<Vec<String>>> {
+    let family = |family: Corruption| {
+        let clean = std::iter::once(data_uri(one.image(0)));
+        let worse = Severity::ALL
+            .into_iter()
+            .map(|severity| data_uri(corrupted(one, family, severity, seed).image(0)));
+        clean.chain(worse).collect()
+    };
+    Corruption::ALL.into_iter().map(family).collect()
+}

@@ -22,6 +22,9 @@ use super::split::{HEAD, Runtime, STEM, SplitEngine, copy_logits, mask_shape};
 use crate::onnx::{DropoutSite, Model};
 
 mod pool;
+mod standard;
+
+pub use standard::StandardEngine;
 
 const NAME: &str = "tract";
 

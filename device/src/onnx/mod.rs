@@ -43,6 +43,7 @@ mod metadata;
 mod network;
 pub mod proto;
 mod split;
+mod standard;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -244,6 +245,13 @@ impl Model {
     #[must_use]
     pub fn masks_as_inputs(&self) -> &ModelProto {
         &self.whole
+    }
+
+    /// The network of the standard test phase: the same with the identity in place of every live
+    /// Dropout, however it was written. One image `[1, …]` in, [`LOGITS`] `[1, classes]` out.
+    #[must_use]
+    pub fn without_dropout(&self) -> ModelProto {
+        standard::without_dropout(&self.whole, &self.sites)
     }
 
     /// Shape of the stem's input, with its batch axis of one.

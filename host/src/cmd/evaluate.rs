@@ -21,21 +21,37 @@ Metrics, as --json and --require name them (T passes; p = mean probabilities, z 
   accuracy                        share of frames whose highest p is that of their label
   nll                             mean of -ln p[label], nats
   nll_mean_logits                 mean of -ln softmax(z)[label], nats: the loss that host train tells
-  ece                             expected calibration error, 15 equal bins (Guo et al. 2017)
+  ece                             expected calibration error, 15 bins of equal width (Guo et al. 2017)
+  adaptive_ece                    the same with bins of equal mass (Nguyen and O'Connor 2015)
   brier                           sum over classes of (p - truth)², 0 to 2 (Brier 1950)
   aurc                            area under the risk-coverage curve, frames taken in the order of
                                   their predictive entropy (Geifman and El-Yaniv 2017)
+  aurc_by_score.SCORE             the same in the order of any score
+  e_aurc.SCORE                    how much that is above a perfect order's (Geifman et al. 2019)
+  risk_at_coverage.SCORE.LEVEL    error rate among the LEVEL surest: 0.8, 0.9, 0.95 or 0.99 of all
+  coverage_at_risk.SCORE.LEVEL    most that can be answered at an error rate of 0.001, 0.005 or 0.01
   auroc_misclassification.SCORE   how well a score tells wrong answers from right ones
+  aupr_misclassification.SCORE    the same as average precision, wrong answers being the positives
+  fpr95_misclassification.SCORE   share of wrong answers let through by the limit that lets 95 % of
+                                  the right ones through
   mean_passes                     passes per frame
   accepted, accuracy_accepted     share of frames the thresholds accept; accuracy among them
   flags.CAUSE                     frames flagged for a cause, such as flags.uncertain
   ood.auroc.SCORE                 with --ood: how well a score tells its frames from the data set's
+  ood.aupr.SCORE                  the same as average precision, its frames being the positives
   ood.fpr95.SCORE                 share of its frames let through by the limit that lets 95 % of the
                                   data set's through
-  engine, passes, frames, frames_per_second, seconds, threads
-                                  frames judged in all, and how fast, without loading
-SCORE is predictive_entropy, mutual_information, expected_entropy, variation_ratio, 1-confidence or
-1-margin.
+  ood.accepted                    share of its frames the thresholds accept
+  standard.METRIC                 any of these but nll_mean_logits, accepted, passes and flags, in
+                                  the standard test phase: one pass, all units active
+  engine, datasets, ood_datasets, seed, passes, adaptive_delta
+                                  what was run (adaptive_delta is null without --adaptive)
+  frames, frames_per_second, seconds, threads
+                                  frames judged in all, and how fast, without loading and without
+                                  the standard test phase
+SCORE is predictive_entropy, mutual_information, expected_entropy, variation_ratio, 1-confidence,
+1-margin or standard_deviation (of the winning class's probability over the passes); without passes
+there are predictive_entropy, 1-confidence and 1-margin.
 
 Exit codes: 0 done, 1 failed or a --require does not hold, 2 wrong usage, 130 interrupted.
 

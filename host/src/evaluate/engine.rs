@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::ensure;
-use device::session::{EngineKind, LinuxInference, Options, Session};
+use device::engine::Engine as _;
+use device::engine::tract::StandardEngine;
+use device::inference::{BufferLengths, Buffers, Inference, Settings};
+use device::onnx::Model;
+use device::session::{AnyEngine, EngineKind, LinuxInference, Options, Session};
 use shared::stopping::Delta;
 
 /// What runs the model.
@@ -64,6 +68,8 @@ pub(crate) struct Opened {
     pub(crate) labels: Vec<String>,
     /// Whether the model carries thresholds.
     pub(crate) calibrated: bool,
+    /// Seed of the masks.
+    pub(crate) seed: u64,
 }
 
 impl Setup {
@@ -87,29 +93,56 @@ impl Setup {
         Ok(Opened {
             labels: session.model.metadata().labels.clone(),
             calibrated: session.calibrated,
+            seed: session.seed,
             inference: session.inference,
         })
     }
+
+    /// Loads the model for the standard test phase on one thread: one pass a frame, dropout off, and
+    /// else the `settings` of [`Setup::open`]. On tract, or on libtorch where that was chosen.
+    pub(super) fn open_standard(&self, settings: &Settings) -> anyhow::Result<LinuxInference> {
+        let settings = Settings {
+            passes: 1,
+            adaptive: None,
+            block: 1,
+            ..settings.clone()
+        };
+        #[cfg(feature = "train")]
+        if self.engine == Some(EngineChoice::Torch) {
+            return torch::open_standard(self, settings);
+        }
+        let model = Model::load(&self.model)?;
+        join(Box::new(StandardEngine::new(&model)?), settings)
+    }
+}
+
+/// An engine with its settings and buffers.
+fn join(engine: AnyEngine, settings: Settings) -> anyhow::Result<LinuxInference> {
+    let lengths = BufferLengths::new(engine.input_shape(), engine.classes(), &settings);
+    let buffers = Buffers {
+        luma: vec![0.0; lengths.luma],
+        input: vec![0.0; lengths.input],
+        logits: vec![0.0; lengths.logits],
+        record: vec![0.0; lengths.record],
+    };
+    Ok(Inference::new(engine, settings, buffers)?)
 }
 
 #[cfg(feature = "train")]
 mod torch {
-    use device::engine::Engine;
-    use device::inference::{BufferLengths, Buffers, Inference, MAX_CHANNELS, Settings};
-    use device::session::AnyEngine;
+    use device::inference::{MAX_CHANNELS, Settings};
+    use device::session::LinuxInference;
     use shared::image::Fit;
     use shared::triage::Thresholds;
 
-    use super::{Opened, Setup, weights_of};
+    use super::{Opened, Setup, join, weights_of};
     use crate::lenet::{LibtorchEngine, TrainedModel};
 
-    /// What a session is for the device's engines. Libtorch's threads would wait for each other
-    /// more than work on one frame, and their number would change the last digits: one does it.
+    /// What a session is for the device's engines.
     pub(super) fn open(setup: &Setup) -> anyhow::Result<Opened> {
-        tch::set_num_threads(1);
-        let model = TrainedModel::load(&weights_of(&setup.model)?)?;
+        let model = load(setup)?;
         let seed = setup.seed.unwrap_or(model.seed);
-        let engine: AnyEngine = Box::new(LibtorchEngine::new(&model, seed)?);
+        let engine = Box::new(LibtorchEngine::new(&model, seed)?);
         let settings = Settings {
             passes: setup.passes,
             adaptive: setup.adaptive,
@@ -121,19 +154,26 @@ mod torch {
                 .thresholds
                 .unwrap_or_else(|| Thresholds::uncalibrated(model.architecture.classes)),
         };
-        let (shape, classes) = (engine.input_shape(), engine.classes());
-        let lengths = BufferLengths::new(shape, classes, &settings);
-        let buffers = Buffers {
-            luma: vec![0.0; lengths.luma],
-            input: vec![0.0; lengths.input],
-            logits: vec![0.0; lengths.logits],
-            record: vec![0.0; lengths.record],
-        };
         Ok(Opened {
-            inference: Inference::new(engine, settings, buffers)?,
+            inference: join(engine, settings)?,
             calibrated: model.thresholds.is_some(),
             labels: model.labels,
+            seed,
         })
+    }
+
+    pub(super) fn open_standard(
+        setup: &Setup,
+        settings: Settings,
+    ) -> anyhow::Result<LinuxInference> {
+        join(Box::new(LibtorchEngine::standard(&load(setup)?)?), settings)
+    }
+
+    /// Libtorch's threads would wait for each other more than work on one frame, and their number
+    /// would change the last digits: one does it.
+    fn load(setup: &Setup) -> anyhow::Result<TrainedModel> {
+        tch::set_num_threads(1);
+        Ok(TrainedModel::load(&weights_of(&setup.model)?)?)
     }
 }
 

@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use device::engine::Engine;
-use device::inference::Inference;
-use device::session::MAX_CLASSES;
+use device::inference::{Inference, Outcome, Settings};
+use device::session::{LinuxInference, MAX_CLASSES};
 use shared::image::GrayFrame;
+use shared::stopping::Delta;
 
 use super::engine::{Opened, Setup};
-use super::report::{Judged, Judgements, Run};
+use super::judged::{Judged, Judgements, Run, Standard};
 use crate::data::{Dataset, DatasetName, SIDE, Split};
 use crate::parallel::in_blocks;
 
@@ -113,6 +114,16 @@ impl Frames {
         (&self.sets[set], number - self.starts[set])
     }
 
+    /// The right class of frame `number`, if it shows one of the model's.
+    ///
+    /// # Panics
+    /// If there is no such frame.
+    #[must_use]
+    pub fn label(&self, number: usize) -> Option<usize> {
+        let (set, index) = self.find(number);
+        set.known.then(|| usize::from(set.images.labels[index]))
+    }
+
     /// Whether a model with these classes can be asked for those of the known sets; `tell` of what is odd.
     fn fit(&self, opened: &Opened, tell: bool) -> anyhow::Result<()> {
         for ImageSet { name, images, .. } in self.sets.iter().filter(|set| set.known) {
@@ -137,9 +148,9 @@ impl Frames {
     }
 }
 
-/// Judges every frame on `threads` threads, each with its own engine; the figures do not depend on
-/// their number. `None` if `stop` was set before the end. `advance` hears how many more frames are
-/// judged.
+/// Judges every frame on `threads` threads, each with its own engine, and then asks the standard
+/// test phase; the figures do not depend on the number of threads. `None` if `stop` was set before
+/// the end. `advance` hears how many more frames are judged.
 ///
 /// # Errors
 /// The model cannot be used, its classes are not as many as the data set's, or a frame cannot be
@@ -152,27 +163,53 @@ pub fn judge(
     advance: &dyn Fn(u64),
 ) -> anyhow::Result<Option<Judgements>> {
     let threads = threads.clamp(1, frames.len().div_ceil(BLOCK).max(1));
-    let (ready, engine) = (OnceLock::new(), OnceLock::new());
+    let (ready, about) = (OnceLock::new(), OnceLock::new());
     let starts = (0..threads).map(|thread| {
-        let (ready, engine) = (&ready, &engine);
+        let (ready, about) = (&ready, &about);
         move || {
             let opened = setup.open()?;
             frames.fit(&opened, thread == 0)?;
             let mut inference = opened.inference;
-            engine.get_or_init(|| inference.engine().name());
+            about.get_or_init(|| About {
+                engine: inference.engine().name(),
+                seed: opened.seed,
+                settings: inference.settings().clone(),
+            });
             ready.get_or_init(Instant::now);
-            Ok(move |block| judge_block(&mut inference, frames, block))
+            let judge =
+                move |number, outcome: &Outcome<_>| Judged::new(outcome, frames.label(number));
+            Ok(move |block| judge_block(&mut inference, frames, block, &judge))
         }
     });
-    let Some(judged) = in_blocks(frames.len(), BLOCK, starts, stop, advance)? else {
+    let Some(mut judged) = in_blocks(frames.len(), BLOCK, starts, stop, advance)? else {
         return Ok(None);
     };
     let seconds = ready
         .get()
         .map_or(0.0, |ready| ready.elapsed().as_secs_f64());
+    let about = about.into_inner().context("there are no frames")?;
+    if let Err(error) = setup.open_standard(&about.settings) {
+        tracing::warn!("no standard test phase: {error:#}");
+    } else {
+        let starts = (0..threads).map(|_| || setup.open_standard(&about.settings));
+        let Some(standard) = judge_standard(frames, starts, stop)? else {
+            return Ok(None);
+        };
+        for (frame, standard) in judged.iter_mut().zip(standard) {
+            frame.standard = Some(standard);
+        }
+    }
+    let names = |known| {
+        let sets = frames.sets.iter().filter(|set| set.known == known);
+        sets.map(|set| set.name.clone()).collect()
+    };
     let run = Run {
-        engine: engine.get().copied().unwrap_or_default().to_owned(),
+        engine: about.engine.to_owned(),
+        datasets: names(true),
+        ood_datasets: names(false),
+        seed: about.seed,
         passes: setup.passes,
+        adaptive_delta: setup.adaptive.map(Delta::value),
         frames: judged.len(),
         frames_per_second: judged.len() as f64 / seconds,
         seconds,
@@ -184,15 +221,42 @@ pub fn judge(
     }))
 }
 
-fn judge_block<E>(
+/// What the first engine that is ready tells of all.
+struct About {
+    engine: &'static str,
+    seed: u64,
+    settings: Settings,
+}
+
+/// What the network says about every frame without dropout, on as many threads as there are starts.
+fn judge_standard(
+    frames: &Frames,
+    starts: impl Iterator<Item = impl FnOnce() -> anyhow::Result<LinuxInference> + Send>,
+    stop: &AtomicBool,
+) -> anyhow::Result<Option<Vec<Standard>>> {
+    let starts = starts.map(|open| {
+        || {
+            let mut inference = open()?;
+            let keep = |number, outcome: &Outcome<_>| {
+                Standard::new(&outcome.measures, frames.label(number))
+            };
+            Ok(move |block| judge_block(&mut inference, frames, block, &keep))
+        }
+    });
+    in_blocks(frames.len(), BLOCK, starts, stop, &|_| ())
+}
+
+/// What `keep` keeps of the frames of a block, given their numbers and outcomes.
+fn judge_block<E, T>(
     inference: &mut Inference<E, Vec<f32>, MAX_CLASSES>,
     frames: &Frames,
     block: Range<usize>,
-) -> anyhow::Result<Vec<Judged>>
+    keep: &impl Fn(usize, &Outcome<MAX_CLASSES>) -> T,
+) -> anyhow::Result<Vec<T>>
 where
     E: Engine<Error: std::fmt::Debug + Send + Sync + 'static>,
 {
-    let judge = |number: usize| -> anyhow::Result<Judged> {
+    let judge = |number: usize| -> anyhow::Result<T> {
         let (set, index) = frames.find(number);
         let mut judged = || -> anyhow::Result<_> {
             let picture = GrayFrame::new(SIDE, SIDE, SIDE, set.images.image(index))?;
@@ -201,8 +265,7 @@ where
         };
         let outcome =
             judged().with_context(|| format!("frame {number} (image {index} of {})", set.name))?;
-        let label = set.known.then(|| usize::from(set.images.labels[index]));
-        Ok(Judged::new(&outcome, label))
+        Ok(keep(number, &outcome))
     };
     block.map(judge).collect()
 }
@@ -212,7 +275,7 @@ mod tests {
     use std::convert::Infallible;
 
     use device::engine::InputShape;
-    use device::inference::{Buffers, MAX_CHANNELS, Settings};
+    use device::inference::{Buffers, MAX_CHANNELS};
     use shared::image::{Fit, Normalisation};
     use shared::triage::Thresholds;
 
@@ -289,11 +352,11 @@ mod tests {
             record: Vec::new(),
         };
         let mut inference = Inference::new(Sick(0), settings, buffers).expect("valid");
-        let judged = judge_block(&mut inference, &frames, 8..12).expect("finite");
-        let answered: Vec<bool> = judged.iter().map(|frame| frame.answer.is_some()).collect();
+        let keep = |number, _: &Outcome<_>| frames.label(number).is_some();
+        let answered = judge_block(&mut inference, &frames, 8..12, &keep).expect("finite");
         assert_eq!(answered, [true, true, false, false]);
 
-        let error = judge_block(&mut inference, &frames, 8..15).expect_err("not a number");
+        let error = judge_block(&mut inference, &frames, 8..15, &keep).expect_err("not a number");
         let message = format!("{error:#}");
         assert!(
             message.starts_with("frame 12 (image 2 of fashion-mnist): "),

@@ -8,14 +8,22 @@
 pub mod calibration;
 mod engine;
 mod judge;
+mod judged;
+mod metrics;
 pub mod ranking;
 mod report;
 mod requirement;
 mod score;
+pub mod selective;
+mod table;
 
+pub use calibration::{Bin, reliability};
 pub(crate) use engine::weights_of;
 pub use engine::{EngineChoice, Setup};
 pub use judge::{Frames, ImageSet, judge};
-pub use report::{Answer, Judged, Judgements, OutOfDistribution, Report, Run};
+pub use judged::{Answer, Judged, Judgements, Run, Standard};
+pub use metrics::{COVERAGES, Metrics, OutOfDistribution, Quality, RISKS};
+pub use report::Report;
 pub use requirement::Requirement;
-pub use score::{Named, SCORE_NAMES, Scores};
+pub use score::{Named, SCORE_NAMES, STANDARD_SCORE_NAMES, Scores};
+pub use selective::risk_coverage;

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::report::{Judged, Judgements, Report, Run};
+use super::judged::{Judged, Judgements, Run, Standard};
+use super::report::Report;
 
 /// A figure of the report that must be at least, or at most, a value: `accuracy>=0.99`,
 /// `ood.auroc.predictive_entropy>=0.9`.
@@ -62,7 +63,7 @@ impl Requirement {
     /// Whether the metric is one of frames out of distribution.
     #[must_use]
     pub fn needs_ood(&self) -> bool {
-        self.metric.starts_with("ood.")
+        self.metric.split('.').any(|key| key == "ood")
     }
 
     /// Holds, or says in one line what is not as required; `report` is a [`Report`] in JSON.
@@ -70,12 +71,7 @@ impl Requirement {
     /// # Errors
     /// If the metric is beyond the value, or is not defined for these frames.
     pub fn check(&self, report: &Value) -> Result<(), String> {
-        let found = self
-            .metric
-            .split('.')
-            .try_fold(report, |value, key| value.get(key))
-            .and_then(Value::as_f64);
-        match found {
+        match find(report, &self.metric).and_then(Value::as_f64) {
             Some(found) if self.at_least && found >= self.value => Ok(()),
             Some(found) if !self.at_least && found <= self.value => Ok(()),
             Some(found) => Err(format!("{self} is required, and it is {found}")),
@@ -84,6 +80,17 @@ impl Requirement {
             )),
         }
     }
+}
+
+/// What the report has under a name: keys joined by dots. A key may hold dots itself, as a level
+/// does.
+fn find<'a>(report: &'a Value, name: &str) -> Option<&'a Value> {
+    report.get(name).or_else(|| {
+        name.match_indices('.').find_map(|(dot, _)| {
+            let inner = report.get(&name[..dot])?;
+            find(inner, &name[dot + 1..])
+        })
+    })
 }
 
 /// Every metric's name, as the report has them.
@@ -102,8 +109,12 @@ fn names() -> Vec<String> {
     }
     let mut names = Vec::new();
     // A frame out of distribution, so that there is everything a report can have.
+    let frame = Judged {
+        standard: Some(Standard::default()),
+        ..Judged::default()
+    };
     let judgements = Judgements {
-        frames: vec![Judged::default()],
+        frames: vec![frame],
         run: Run::default(),
     };
     if let Ok(report) = serde_json::to_value(Report::new(&judgements)) {
@@ -125,12 +136,14 @@ mod tests {
             "frames": 200,
             "accuracy_accepted": null,
             "ood": {"auroc": {"1-margin": 0.97}},
+            "risk_at_coverage": {"1-margin": {"0.95": 0.002}},
         });
         let check = |text: &str| text.parse::<Requirement>().expect(text).check(&report);
         assert_eq!(check("accuracy>=0.99"), Ok(()));
         assert_eq!(check("accuracy <= 0.99"), Ok(()));
         assert_eq!(check("frames>=200"), Ok(()));
         assert_eq!(check("ood.auroc.1-margin>=0.9"), Ok(()));
+        assert_eq!(check("risk_at_coverage.1-margin.0.95<=0.002"), Ok(()));
         assert_eq!(
             check("ood.auroc.1-margin<=0.9"),
             Err("ood.auroc.1-margin<=0.9 is required, and it is 0.97".into())

@@ -14,17 +14,19 @@ impl<T: Serialize> Serialize for Named<T> {
 }
 
 /// Names of the scores, in the order of [`Scores`].
-pub const SCORE_NAMES: [&str; 6] = [
+pub const SCORE_NAMES: [&str; 7] = [
     "predictive_entropy",
     "mutual_information",
     "expected_entropy",
     "variation_ratio",
     "1-confidence",
     "1-margin",
+    "standard_deviation",
 ];
 
 /// The scores of one frame, each higher where the model is less sure; see
-/// [`shared::uncertainty`] for formulas and ranges.
+/// [`shared::uncertainty`] for formulas and ranges. The standard deviation is that of the winning
+/// class's probability over the passes.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Scores(pub [f64; SCORE_NAMES.len()]);
 
@@ -39,10 +41,11 @@ impl Scores {
             measures.variation_ratio,
             1.0 - measures.confidence,
             1.0 - measures.margin,
+            measures.standard_deviations()[measures.class],
         ])
     }
 
-    /// The score that [`Report::aurc`](super::Report::aurc) ranks by.
+    /// The score that [`Quality::aurc`](super::Quality::aurc) ranks by: total uncertainty.
     #[must_use]
     pub fn predictive_entropy(&self) -> f64 {
         self.0[0]
@@ -61,20 +64,6 @@ impl Scores {
     }
 }
 
-/// `measure` of each score, given its value on each of the frames.
-pub(super) fn per_score<T>(
-    frames: &[Scores],
-    others: &[Scores],
-    measure: impl Fn(&[f64], &[f64]) -> T,
-) -> Named<T> {
-    let column = |frames: &[Scores], score: usize| -> Vec<f64> {
-        frames.iter().map(|scores| scores.0[score]).collect()
-    };
-    let of = |(score, &name)| {
-        (
-            name,
-            measure(&column(frames, score), &column(others, score)),
-        )
-    };
-    Named(SCORE_NAMES.iter().enumerate().map(of).collect())
-}
+/// Names of the scores that exist without passes, in the order of
+/// [`Standard::scores`](super::Standard::scores).
+pub const STANDARD_SCORE_NAMES: [&str; 3] = ["predictive_entropy", "1-confidence", "1-margin"];

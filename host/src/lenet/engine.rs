@@ -12,12 +12,14 @@ use crate::data::SIDE;
 
 const NAME: &str = "torch";
 
-/// Runs a trained model on the processor, in libtorch, with the masks that every engine draws.
+/// Runs a trained model on the processor, in libtorch, with the masks that every engine draws, or
+/// without dropout.
 #[derive(Debug)]
 pub struct LibtorchEngine {
     network: Network,
     keep: [KeepProbability; SITES],
-    masks: MaskSource,
+    /// `None` in the standard test phase.
+    masks: Option<MaskSource>,
     /// The frame begun last, and its stem's output.
     begun: Option<(u32, Tensor)>,
 }
@@ -28,11 +30,23 @@ impl LibtorchEngine {
     /// # Errors
     /// The parameters have not the shapes of the model's architecture.
     pub fn new(model: &TrainedModel, seed: u64) -> anyhow::Result<Self> {
+        Self::with(model, Some(MaskSource::new(seed)))
+    }
+
+    /// Prepares the model for the standard test phase: dropout is off, all passes are alike.
+    ///
+    /// # Errors
+    /// As [`LibtorchEngine::new`].
+    pub fn standard(model: &TrainedModel) -> anyhow::Result<Self> {
+        Self::with(model, None)
+    }
+
+    fn with(model: &TrainedModel, masks: Option<MaskSource>) -> anyhow::Result<Self> {
         let keep = model.architecture.keep();
         Ok(Self {
             network: Network::from_parameters(model.architecture, &model.parameters, Device::Cpu)?,
             keep: keep.context("a dropout is not in 0..1")?,
-            masks: MaskSource::new(seed),
+            masks,
             begun: None,
         })
     }
@@ -92,9 +106,19 @@ impl Engine for LibtorchEngine {
         if passes.is_empty() {
             return Ok(());
         }
-        let masks = Masks::draw(&self.masks, *frame, passes, self.keep, Device::Cpu);
-        tch::no_grad(|| self.network.sample(stem, &masks, logits))
-            .map_err(|error| failed("head", &error))
+        tch::no_grad(|| {
+            if let Some(source) = &self.masks {
+                let masks = Masks::draw(source, *frame, passes, self.keep, Device::Cpu);
+                return self.network.sample(stem, Some(&masks), logits);
+            }
+            let (first, rest) = logits.split_at_mut(self.classes());
+            self.network.sample(stem, None, first)?;
+            for pass in rest.chunks_exact_mut(first.len()) {
+                pass.copy_from_slice(first);
+            }
+            Ok(())
+        })
+        .map_err(|error| failed("head", &error))
     }
 }
 

@@ -173,13 +173,18 @@ impl Network {
         x.linear(fc2, Some(fc2_bias))
     }
 
-    /// Passes with the given masks over one stem's output `[1, 10, 24, 24]`; writes their logits,
-    /// `[pass][class]`.
+    /// Passes with the given masks over one stem's output `[1, 10, 24, 24]`, or one without
+    /// dropout; writes their logits, `[pass][class]`.
     ///
     /// # Errors
     /// libtorch cannot copy the logits, or `logits` has not room for them.
-    pub fn sample(&self, stem: &Tensor, masks: &Masks, logits: &mut [f32]) -> Result<(), TchError> {
-        let output = self.head(stem, Some(masks));
+    pub fn sample(
+        &self,
+        stem: &Tensor,
+        masks: Option<&Masks>,
+        logits: &mut [f32],
+    ) -> Result<(), TchError> {
+        let output = self.head(stem, masks);
         output
             .f_to_device(Device::Cpu)?
             .f_copy_data(logits, output.numel())

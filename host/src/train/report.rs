@@ -13,7 +13,9 @@ use super::thresholds::default_thresholds;
 use super::trainer::Trainer;
 use super::{Job, MAX_CLASSES, Progress, temperature};
 use crate::data::{Dataset, DatasetName, Purpose, Random, SIDE, Split};
-use crate::evaluate::{calibration, ranking};
+use crate::evaluate::calibration::Calibration;
+use crate::evaluate::ranking::Ranking;
+use crate::evaluate::selective::aurc;
 use crate::lenet::{Network, TrainedModel};
 use crate::{export, files, torch};
 
@@ -170,14 +172,18 @@ fn validate(
         .collect();
     let wrong: Vec<bool> = correct.iter().map(|&correct| !correct).collect();
     let right = correct.iter().filter(|&&correct| correct).count();
+    let (calibration, once) = (
+        Calibration::new(&confidence, &correct),
+        vec![1; correct.len()],
+    );
     let figures = json!({
         "images": data.len(),
         "temperature": temperature,
         "nll_before_scaling": six_decimals(unscaled),
         "nll": six_decimals(scaled),
         "accuracy": six_decimals(right as f64 / correct.len() as f64),
-        "ece": six_decimals(calibration::expected_calibration_error(&confidence, &correct)),
-        "aurc": six_decimals(ranking::aurc(&entropy, &wrong)),
+        "ece": six_decimals(calibration.expected_error(&once)),
+        "aurc": six_decimals(aurc(&Ranking::new(&entropy, &wrong).all())),
     });
     Ok(Validation {
         temperature,

@@ -7,7 +7,7 @@ use super::build::{
     Build, boolean, float, float_attribute, int_attribute, ints, ints_attribute, pattern,
     tensor_attribute,
 };
-use super::{assert_close, load, refusal, sample, scaled_mask};
+use super::{assert_close, load, refusal, sample, scaled_mask, standard};
 use crate::engine::native::Plan;
 use crate::engine::proof::prove;
 use crate::engine::tract::TractEngine;
@@ -59,7 +59,7 @@ fn dropout2d(batch: i64) -> Build {
     product(ones(like(start(batch), &[1, 2, 1, 1]), "like", "q"))
 }
 
-/// Checks the site, and every pass against the definition.
+/// Checks the site, and every pass and the standard test phase against the definition.
 #[track_caller]
 fn check(model: &Model, shape: &[usize]) {
     let [site] = model.sites() else {
@@ -71,18 +71,17 @@ fn check(model: &Model, shape: &[usize]) {
         (shape, Liveness::OwnRandomNumbers)
     );
     let (x, w) = (pattern(12), pattern(36));
-    for (pass, logits) in (0..).zip(sample(model, &x)) {
-        let mask = scaled_mask(model, 0, pass);
+    let expected = |mask: &[f32]| -> Vec<f32> {
         let share = 12 / mask.len();
-        let expected: Vec<f32> = (0..3)
-            .map(|class| {
-                (0..12)
-                    .map(|i| x[i] * mask[i / share] * w[3 * i + class])
-                    .sum()
-            })
-            .collect();
-        assert_close(&logits, &expected);
+        let term = |i: usize, class| x[i] * mask[i / share] * w[3 * i + class];
+        (0..3)
+            .map(|class| (0..12).map(|i| term(i, class)).sum())
+            .collect()
+    };
+    for (pass, logits) in (0..).zip(sample(model, &x)) {
+        assert_close(&logits, &expected(&scaled_mask(model, 0, pass)));
     }
+    assert_close(&standard(model, &x), &expected(&[1.0]));
 }
 
 #[test]

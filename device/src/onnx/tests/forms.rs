@@ -1,7 +1,7 @@
 //! How files say that dropout is live, or is not.
 
 use super::build::{Build, Form, boolean, float, int_attribute, pattern, smallest, value};
-use super::{assert_close, load, refusal, sample, scaled_mask};
+use super::{assert_close, load, refusal, sample, scaled_mask, standard};
 use crate::engine::proof::prove;
 use crate::engine::tract::TractEngine;
 use crate::onnx::{Idle, Liveness, Model};
@@ -9,17 +9,18 @@ use tract_onnx::pb::tensor_proto::DataType;
 
 const X: [f32; 4] = [0.5, -1.0, 2.0, 0.25];
 
-/// Checks every pass of [`smallest`] against the definition.
+/// Checks every pass of [`smallest`], and the standard test phase, against the definition.
 #[track_caller]
 fn check(model: &Model) {
     let w = pattern(12);
+    let expected = |mask: &[f32]| -> Vec<f32> {
+        let logit = |class| (0..4).map(|i| X[i] * mask[i] * w[3 * i + class]).sum();
+        (0..3).map(logit).collect()
+    };
     for (pass, logits) in (0..).zip(sample(model, &X)) {
-        let mask = scaled_mask(model, 0, pass);
-        let expected: Vec<f32> = (0..3)
-            .map(|class| (0..4).map(|i| X[i] * mask[i] * w[3 * i + class]).sum())
-            .collect();
-        assert_close(&logits, &expected);
+        assert_close(&logits, &expected(&scaled_mask(model, 0, pass)));
     }
+    assert_close(&standard(model, &X), &expected(&[1.0; 4]));
 }
 
 #[test]

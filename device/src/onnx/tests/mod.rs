@@ -12,7 +12,7 @@ mod metadata;
 
 use super::{Model, OnnxError};
 use crate::engine::Engine as _;
-use crate::engine::tract::TractEngine;
+use crate::engine::tract::{StandardEngine, TractEngine};
 use build::Build;
 
 const SEED: u64 = 7;
@@ -53,6 +53,22 @@ fn sample(model: &Model, input: &[f32]) -> Vec<Vec<f32>> {
         .chunks(model.classes())
         .map(<[f32]>::to_vec)
         .collect()
+}
+
+/// Logits without dropout.
+#[track_caller]
+fn standard(model: &Model, input: &[f32]) -> Vec<f32> {
+    let mut engine = StandardEngine::new(model).unwrap_or_else(|e| panic!("{e}"));
+    let mut logits = vec![0.0; 2 * model.classes()];
+    assert!(engine.sample(0..2, &mut logits).is_err(), "no frame yet");
+    engine.begin(FRAME, input).unwrap_or_else(|e| panic!("{e}"));
+    assert!(engine.sample(0..1, &mut logits).is_err(), "too long");
+    engine
+        .sample(0..2, &mut logits)
+        .unwrap_or_else(|e| panic!("{e}"));
+    let (first, second) = logits.split_at(model.classes());
+    assert_eq!(first, second);
+    first.to_vec()
 }
 
 /// The mask of a site in one pass, as 0 or 1 over (1 − ratio).

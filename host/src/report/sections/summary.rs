@@ -134,9 +134,9 @@ pub(super) fn section(contents: &Contents) -> Markup {
     let evaluation = &contents.evaluation;
     html! {
         dl.tiles {
-            (tile("of the answers are right", &percent(evaluation.accuracy)))
-            (tile("of the test frames are accepted", &percent(evaluation.accepted)))
-            @if let Some(accuracy) = evaluation.accuracy_accepted {
+            (tile("of the answers are right", &percent(evaluation.metrics.monte_carlo.accuracy)))
+            (tile("of the test frames are accepted", &percent(evaluation.metrics.accepted)))
+            @if let Some(accuracy) = evaluation.metrics.accuracy_accepted {
                 (tile("of the accepted answers are right", &percent(accuracy)))
             }
             @if let Some(accepted) = contents.foreign_accepted {

@@ -281,7 +281,7 @@ fn measure(
                 let column = |frames: &[crate::evaluate::Judged]| -> Vec<f64> {
                     frames.iter().map(|frame| frame.scores.0[score]).collect()
                 };
-                ranking::auroc(&column(seen), &column(unseen))
+                ranking::auroc(&ranking::runs(&column(seen), &column(unseen)))
             };
             Found::Unseen(Unseen {
                 digit,

@@ -1,239 +1,20 @@
 //! Accept a frame, or flag it with every cause that applies.
 //!
 //! Each cause belongs to one threshold and holds exactly when that threshold is crossed, so a flag
-//! always says which of several limits acted.
+//! always says which of several limits acted. Where several hold, the first in the order of
+//! [`Cause::ALL`] is the primary one, the flag's main name.
+
+mod cause;
+
+pub use cause::{Cause, Causes, UnknownCause};
 
 use core::fmt;
-use core::str::FromStr;
 
 use postcard_schema::Schema;
 use serde::{Deserialize, Serialize};
 
 use crate::image::FrameStatistics;
 use crate::uncertainty::Measures;
-
-/// Why a frame is flagged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Cause {
-    /// Predictive entropy above its limit: the answer as a whole is uncertain.
-    Uncertain = 0,
-    /// Mutual information above its limit: nothing like this was in the training data.
-    Unfamiliar = 1,
-    /// Expected entropy above its limit: the input itself allows several answers.
-    Ambiguous = 2,
-    /// Share of saturated pixels above its limit.
-    Glare = 3,
-    /// Mean luma above its limit.
-    Overexposed = 4,
-    /// Mean luma below its limit.
-    Underexposed = 5,
-    /// Contrast below its limit.
-    LowContrast = 6,
-    /// Sharpness below its limit: blurred, or something covers the lens.
-    Obscured = 7,
-}
-
-impl Cause {
-    /// Every cause, in the order of its bit.
-    pub const ALL: [Self; 8] = [
-        Self::Uncertain,
-        Self::Unfamiliar,
-        Self::Ambiguous,
-        Self::Glare,
-        Self::Overexposed,
-        Self::Underexposed,
-        Self::LowContrast,
-        Self::Obscured,
-    ];
-
-    /// Its name on every interface: lower case, words joined by `-`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Uncertain => "uncertain",
-            Self::Unfamiliar => "unfamiliar",
-            Self::Ambiguous => "ambiguous",
-            Self::Glare => "glare",
-            Self::Overexposed => "overexposed",
-            Self::Underexposed => "underexposed",
-            Self::LowContrast => "low-contrast",
-            Self::Obscured => "obscured",
-        }
-    }
-
-    /// Position in [`Self::ALL`] and in arrays counted by cause.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// On which side of its limit the cause holds.
-    #[must_use]
-    pub const fn side(self) -> Side {
-        match self {
-            Self::Underexposed | Self::LowContrast | Self::Obscured => Side::Below,
-            _ => Side::Above,
-        }
-    }
-
-    /// Whether the cause lies in the picture alone, whatever the model says.
-    #[must_use]
-    pub const fn is_in_picture(self) -> bool {
-        !matches!(self, Self::Uncertain | Self::Unfamiliar | Self::Ambiguous)
-    }
-
-    const fn bit(self) -> u16 {
-        1 << self as u8
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// A word that names no cause.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnknownCause;
-
-impl fmt::Display for UnknownCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a cause; causes are")?;
-        for (index, cause) in Cause::ALL.into_iter().enumerate() {
-            write!(f, "{} {cause}", if index == 0 { "" } else { "," })?;
-        }
-        Ok(())
-    }
-}
-
-impl core::error::Error for UnknownCause {}
-
-impl FromStr for Cause {
-    type Err = UnknownCause;
-
-    fn from_str(name: &str) -> Result<Self, UnknownCause> {
-        Self::ALL
-            .into_iter()
-            .find(|cause| cause.name() == name)
-            .ok_or(UnknownCause)
-    }
-}
-
-/// A set of causes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, Schema)]
-#[serde(try_from = "u16", into = "u16")]
-pub struct Causes(u16);
-
-impl Causes {
-    /// No cause.
-    pub const EMPTY: Self = Self(0);
-
-    const KNOWN: u16 = (1 << Cause::ALL.len()) - 1;
-
-    /// The set with these bits, bit `i` for `Cause::ALL[i]`; `None` if another bit is set.
-    #[must_use]
-    pub const fn from_bits(bits: u16) -> Option<Self> {
-        if bits & !Self::KNOWN == 0 {
-            Some(Self(bits))
-        } else {
-            None
-        }
-    }
-
-    /// Bit `i` for `Cause::ALL[i]`.
-    #[must_use]
-    pub const fn bits(self) -> u16 {
-        self.0
-    }
-
-    /// Adds a cause.
-    pub fn insert(&mut self, cause: Cause) {
-        self.0 |= cause.bit();
-    }
-
-    /// Whether the cause is in the set.
-    #[must_use]
-    pub const fn contains(self, cause: Cause) -> bool {
-        self.0 & cause.bit() != 0
-    }
-
-    /// Whether there is no cause.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The causes, in the order of [`Cause::ALL`].
-    pub fn iter(self) -> impl Iterator<Item = Cause> {
-        Cause::ALL
-            .into_iter()
-            .filter(move |cause| self.contains(*cause))
-    }
-
-    /// A frame with no cause is accepted, any other is flagged.
-    #[must_use]
-    pub const fn verdict(self) -> Verdict {
-        if self.is_empty() {
-            Verdict::Accept
-        } else {
-            Verdict::Flag
-        }
-    }
-}
-
-impl FromIterator<Cause> for Causes {
-    fn from_iter<I: IntoIterator<Item = Cause>>(causes: I) -> Self {
-        let mut set = Self::EMPTY;
-        for cause in causes {
-            set.insert(cause);
-        }
-        set
-    }
-}
-
-impl TryFrom<u16> for Causes {
-    type Error = UnknownCause;
-
-    fn try_from(bits: u16) -> Result<Self, UnknownCause> {
-        Self::from_bits(bits).ok_or(UnknownCause)
-    }
-}
-
-impl From<Causes> for u16 {
-    fn from(causes: Causes) -> Self {
-        causes.0
-    }
-}
-
-/// Names joined by `+`, or `none`.
-impl fmt::Display for Causes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            return f.write_str("none");
-        }
-        for (index, cause) in self.iter().enumerate() {
-            if index > 0 {
-                f.write_str("+")?;
-            }
-            f.write_str(cause.name())?;
-        }
-        Ok(())
-    }
-}
-
-/// Reads what `Display` writes.
-impl FromStr for Causes {
-    type Err = UnknownCause;
-
-    fn from_str(names: &str) -> Result<Self, UnknownCause> {
-        if names == "none" {
-            return Ok(Self::EMPTY);
-        }
-        names.split('+').map(Cause::from_str).collect()
-    }
-}
 
 /// What becomes of a frame's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -280,35 +61,46 @@ impl core::error::Error for ThresholdError {}
 /// is never crossed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Schema)]
 pub struct Thresholds {
-    /// Nats; above it: [`Cause::Uncertain`].
-    pub max_predictive_entropy: f32,
+    /// [`FrameStatistics::black`], luma, 0..=1; above it: [`Cause::Overexposed`].
+    #[serde(default = "never_above")]
+    pub max_black: f32,
+    /// [`FrameStatistics::plateau`], share of pixels, 0..=1; above it: [`Cause::Occluded`].
+    #[serde(default = "never_above")]
+    pub max_plateau: f32,
+    /// [`FrameStatistics::saturated`], share of pixels, 0..=1; above it: [`Cause::Glare`].
+    pub max_saturated: f32,
+    /// [`FrameStatistics::white`], luma, 0..=1; below it: [`Cause::Underexposed`].
+    #[serde(default)]
+    pub min_white: f32,
+    /// [`FrameStatistics::sharpness`]; below it: [`Cause::Blurred`].
+    pub min_sharpness: f32,
+    /// [`FrameStatistics::contrast`], 0..=1; below it: [`Cause::LowContrast`].
+    pub min_contrast: f32,
     /// Nats; above it: [`Cause::Unfamiliar`].
     pub max_mutual_information: f32,
     /// Nats; above it: [`Cause::Ambiguous`].
     pub max_expected_entropy: f32,
-    /// Share of pixels, 0..=1; above it: [`Cause::Glare`].
-    pub max_saturated: f32,
-    /// Luma, 0..=1; above it: [`Cause::Overexposed`].
-    pub max_mean: f32,
-    /// Luma, 0..=1; below it: [`Cause::Underexposed`].
-    pub min_mean: f32,
-    /// Standard deviation of luma, 0..=½; below it: [`Cause::LowContrast`].
-    pub min_contrast: f32,
-    /// [`FrameStatistics::sharpness`]; below it: [`Cause::Obscured`].
-    pub min_sharpness: f32,
+    /// Nats; above it: [`Cause::Uncertain`].
+    pub max_predictive_entropy: f32,
+}
+
+/// For limits that model files did not hold from the beginning.
+const fn never_above() -> f32 {
+    f32::MAX
 }
 
 impl Thresholds {
     /// Accepts every frame. Every limit is finite, so that it survives JSON.
     pub const OFF: Self = Self {
-        max_predictive_entropy: f32::MAX,
+        max_black: f32::MAX,
+        max_plateau: f32::MAX,
+        max_saturated: f32::MAX,
+        min_white: 0.0,
+        min_sharpness: 0.0,
+        min_contrast: 0.0,
         max_mutual_information: f32::MAX,
         max_expected_entropy: f32::MAX,
-        max_saturated: f32::MAX,
-        max_mean: f32::MAX,
-        min_mean: 0.0,
-        min_contrast: 0.0,
-        min_sharpness: 0.0,
+        max_predictive_entropy: f32::MAX,
     };
 
     /// Starting values for a model that was never calibrated: fixed shares of `ln classes`, and
@@ -317,29 +109,31 @@ impl Thresholds {
     pub fn uncalibrated(classes: usize) -> Self {
         let most = libm::log(classes.max(2) as f64) as f32;
         Self {
-            max_predictive_entropy: 0.4 * most,
+            max_black: 0.8,
+            max_plateau: 0.5,
+            max_saturated: 0.5,
+            min_white: 0.2,
+            min_sharpness: 0.1,
+            min_contrast: 0.2,
             max_mutual_information: 0.15 * most,
             max_expected_entropy: 0.3 * most,
-            max_saturated: 0.5,
-            max_mean: 0.9,
-            min_mean: 0.02,
-            min_contrast: 0.05,
-            min_sharpness: 0.1,
+            max_predictive_entropy: 0.4 * most,
         }
     }
 
     /// The limits with their names, in the order of [`Cause::ALL`].
     #[must_use]
-    pub const fn named(&self) -> [(&'static str, f32); 8] {
+    pub const fn named(&self) -> [(&'static str, f32); Cause::ALL.len()] {
         [
-            ("max_predictive_entropy", self.max_predictive_entropy),
+            ("max_black", self.max_black),
+            ("max_plateau", self.max_plateau),
+            ("max_saturated", self.max_saturated),
+            ("min_white", self.min_white),
+            ("min_sharpness", self.min_sharpness),
+            ("min_contrast", self.min_contrast),
             ("max_mutual_information", self.max_mutual_information),
             ("max_expected_entropy", self.max_expected_entropy),
-            ("max_saturated", self.max_saturated),
-            ("max_mean", self.max_mean),
-            ("min_mean", self.min_mean),
-            ("min_contrast", self.min_contrast),
-            ("min_sharpness", self.min_sharpness),
+            ("max_predictive_entropy", self.max_predictive_entropy),
         ]
     }
 
@@ -354,23 +148,18 @@ impl Thresholds {
         }
     }
 
-    /// The limit that belongs to a cause.
-    #[must_use]
-    pub const fn limit(&self, cause: Cause) -> f32 {
-        self.named()[cause.index()].1
-    }
-
     /// The limit that belongs to a cause, to be changed.
     pub const fn limit_mut(&mut self, cause: Cause) -> &mut f32 {
         match cause {
-            Cause::Uncertain => &mut self.max_predictive_entropy,
+            Cause::Overexposed => &mut self.max_black,
+            Cause::Occluded => &mut self.max_plateau,
+            Cause::Glare => &mut self.max_saturated,
+            Cause::Underexposed => &mut self.min_white,
+            Cause::Blurred => &mut self.min_sharpness,
+            Cause::LowContrast => &mut self.min_contrast,
             Cause::Unfamiliar => &mut self.max_mutual_information,
             Cause::Ambiguous => &mut self.max_expected_entropy,
-            Cause::Glare => &mut self.max_saturated,
-            Cause::Overexposed => &mut self.max_mean,
-            Cause::Underexposed => &mut self.min_mean,
-            Cause::LowContrast => &mut self.min_contrast,
-            Cause::Obscured => &mut self.min_sharpness,
+            Cause::Uncertain => &mut self.max_predictive_entropy,
         }
     }
 
@@ -397,10 +186,14 @@ impl Thresholds {
     }
 
     fn crossed(&self, values: impl Iterator<Item = (Cause, f32)>) -> Causes {
+        let limits = self.named();
         values
-            .filter(|&(cause, value)| match cause.side() {
-                Side::Above => value > self.limit(cause),
-                Side::Below => value < self.limit(cause),
+            .filter(|&(cause, value)| {
+                let (_, limit) = limits[cause.index()];
+                match cause.side() {
+                    Side::Above => value > limit,
+                    Side::Below => value < limit,
+                }
             })
             .map(|(cause, _)| cause)
             .collect()
@@ -447,18 +240,19 @@ impl Evidence {
 
 fn measured<const N: usize>(measures: &Measures<N>) -> [(Cause, f32); 3] {
     [
-        (Cause::Uncertain, measures.predictive_entropy as f32),
         (Cause::Unfamiliar, measures.mutual_information as f32),
         (Cause::Ambiguous, measures.expected_entropy as f32),
+        (Cause::Uncertain, measures.predictive_entropy as f32),
     ]
 }
 
-fn seen(statistics: &FrameStatistics) -> [(Cause, f32); 5] {
+fn seen(statistics: &FrameStatistics) -> [(Cause, f32); 6] {
     [
+        (Cause::Overexposed, statistics.black),
+        (Cause::Occluded, statistics.plateau),
         (Cause::Glare, statistics.saturated),
-        (Cause::Overexposed, statistics.mean),
-        (Cause::Underexposed, statistics.mean),
+        (Cause::Underexposed, statistics.white),
+        (Cause::Blurred, statistics.sharpness),
         (Cause::LowContrast, statistics.contrast),
-        (Cause::Obscured, statistics.sharpness),
     ]
 }

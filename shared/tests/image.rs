@@ -187,55 +187,92 @@ fn long_and_large_frames_are_served() {
 
 #[test]
 fn statistics_of_simple_images() {
-    let constant = FrameStatistics::measure(&[0.25; 12], 4, 3);
+    let constant = FrameStatistics::measure(&[0.2; 12], 4, 3);
     assert_eq!(
         constant,
         FrameStatistics {
-            mean: 0.25,
+            mean: 0.2,
+            black: 0.2,
+            white: 0.2,
             ..FrameStatistics::default()
         }
     );
-    // A chessboard: every neighbour differs by 1, the standard deviation is ½.
+    // A chessboard: every neighbour differs by all there is.
     let board: Vec<f32> = (0..64).map(|i| ((i / 8 + i % 8) % 2) as f32).collect();
     let board = FrameStatistics::measure(&board, 8, 8);
     assert_eq!(
         (board.mean, board.contrast, board.sharpness),
-        (0.5, 0.5, 2.0)
+        (0.5, 1.0, 1.0)
     );
-    assert_eq!((board.saturated, board.dark), (0.5, 0.5));
+    assert_eq!((board.black, board.white), (0.0, 1.0));
+    assert_eq!((board.saturated, board.plateau), (0.5, 0.0));
     let one = FrameStatistics::measure(&[1.0], 1, 1);
     assert_eq!(
         (one.contrast, one.sharpness, one.saturated),
         (0.0, 0.0, 1.0)
     );
+    let black = FrameStatistics::measure(&[0.0; 9], 3, 3);
+    assert_eq!(black, FrameStatistics::default());
+}
+
+fn luma(pixels: &[u8]) -> Vec<f32> {
+    pixels
+        .iter()
+        .map(|&pixel| f32::from(pixel) / 255.0)
+        .collect()
 }
 
 #[test]
-fn saturated_and_dark_begin_at_whole_pixel_values() {
-    let luma = [249, 250, 5, 6].map(|pixel: u8| f32::from(pixel) / 255.0);
-    let statistics = FrameStatistics::measure(&luma, 2, 2);
-    assert_eq!((statistics.saturated, statistics.dark), (0.25, 0.25));
+fn saturation_begins_at_a_whole_pixel_value() {
+    let statistics = FrameStatistics::measure(&luma(&[249, 250, 5, 6]), 2, 2);
+    assert_eq!(statistics.saturated, 0.25);
+    // In between, the nearest level counts.
+    let between = [249.4, 249.6, 5.0, 6.0].map(|level: f32| level / 255.0);
+    assert_eq!(FrameStatistics::measure(&between, 2, 2).saturated, 0.25);
+}
+
+#[test]
+fn black_and_white_take_a_share_of_the_pixels() {
+    // 100 pixels: black is the 5th lowest, white the 2nd highest.
+    let mut pixels: Vec<u8> = (0..100).map(|value| 2 * value + 10).collect();
+    pixels.rotate_left(37);
+    let statistics = FrameStatistics::measure(&luma(&pixels), 10, 10);
+    assert_eq!(
+        (statistics.black, statistics.white),
+        (18.0 / 255.0, 206.0 / 255.0)
+    );
+}
+
+/// Share of pixels in even areas of a picture of 10 × 10 with `shade` in its upper left quarter.
+fn plateau(background: u8, shade: impl Fn(usize, usize) -> u8) -> f32 {
+    let pixels: Vec<u8> = (0..100)
+        .map(|index| match (index % 10, index / 10) {
+            (x, y) if x < 5 && y < 5 => shade(x, y),
+            _ => background,
+        })
+        .collect();
+    FrameStatistics::measure(&luma(&pixels), 10, 10).plateau
+}
+
+#[test]
+fn plateaus_are_even_areas_that_are_neither_background_nor_saturated() {
+    assert_eq!(plateau(0, |_, _| 100), 0.25);
+    assert_eq!(plateau(0, |_, _| 249), 0.25);
+    assert_eq!(plateau(0, |_, _| 250), 0.0);
+    assert_eq!(plateau(50, |_, _| 63), 0.25);
+    assert_eq!(plateau(50, |_, _| 62), 0.0);
+    // The background is above black, but its first row and column below or right of it are not
+    // even.
+    assert_eq!(plateau(63, |_, _| 50), 0.65);
+    // A slope of 2 levels a pixel is even, one of 3 is not, but in its first row.
+    assert_eq!(plateau(0, |x, _| 100 + 2 * x as u8), 0.25);
+    assert_eq!(plateau(0, |_, y| 100 + 3 * y as u8), 0.05);
 }
 
 #[test]
 #[should_panic(expected = "no 3×3 image")]
 fn statistics_of_the_wrong_size_are_refused() {
     let _ = FrameStatistics::measure(&[0.0; 8], 3, 3);
-}
-
-/// A box blur over 3×3, edges repeated.
-fn blurred(luma: &[f32], side: usize) -> Vec<f32> {
-    let at = |x: i32, y: i32| {
-        let inside = |v: i32| v.clamp(0, side as i32 - 1) as usize;
-        luma[inside(y) * side + inside(x)]
-    };
-    (0..side as i32)
-        .flat_map(|y| (0..side as i32).map(move |x| (x, y)))
-        .map(|(x, y)| {
-            let around = (-1..=1).flat_map(|dy| (-1..=1).map(move |dx| (dx, dy)));
-            around.map(|(dx, dy)| at(x + dx, y + dy)).sum::<f32>() / 9.0
-        })
-        .collect()
 }
 
 fn square_image() -> impl Strategy<Value = (usize, Vec<u8>)> {
@@ -290,21 +327,40 @@ proptest! {
         prop_assert_eq!(out, back);
     }
 
+    /// Contrast and sharpness do not depend on exposure, nor sharpness on fog.
     #[test]
-    fn blur_lowers_sharpness_and_dimming_does_not((side, pixels) in square_image()) {
-        let luma: Vec<f32> = pixels.iter().map(|&v| f32::from(v) / 255.0).collect();
-        let sharp = FrameStatistics::measure(&luma, side, side);
-        prop_assume!(sharp.contrast > 0.05);
-        let soft = FrameStatistics::measure(&blurred(&luma, side), side, side);
-        prop_assert!(soft.sharpness < sharp.sharpness);
-        let dimmed: Vec<f32> = luma.iter().map(|v| v * 0.25).collect();
-        let dim = FrameStatistics::measure(&dimmed, side, side);
-        prop_assert!((dim.sharpness - sharp.sharpness).abs() < 1e-5);
-        prop_assert!((dim.contrast - sharp.contrast * 0.25).abs() < 1e-6);
-        for s in [sharp, soft, dim] {
-            prop_assert!((0.0..=1.0).contains(&s.mean) && (0.0..=0.5).contains(&s.contrast));
-            prop_assert!((0.0..=1.0).contains(&s.saturated) && (0.0..=1.0).contains(&s.dark));
+    fn dimming_and_fog_are_told_from_blur((side, pixels) in square_image()) {
+        // Whole levels after dimming, too: rounding them would be noise.
+        let pixels: Vec<u8> = pixels.iter().map(|&v| v & !3).collect();
+        let clear = FrameStatistics::measure(&luma(&pixels), side, side);
+        let dimmed: Vec<u8> = pixels.iter().map(|v| v / 4).collect();
+        let dimmed = FrameStatistics::measure(&luma(&dimmed), side, side);
+        prop_assert_eq!(dimmed.sharpness, clear.sharpness);
+        prop_assert_eq!(dimmed.contrast, clear.contrast);
+        prop_assert!((dimmed.white - clear.white / 4.0).abs() < 1e-6);
+        let fog: Vec<u8> = pixels.iter().map(|v| v / 4 + 90).collect();
+        let fog = FrameStatistics::measure(&luma(&fog), side, side);
+        prop_assert_eq!(fog.sharpness, clear.sharpness);
+        prop_assert!(fog.contrast < clear.contrast || clear.contrast == 0.0);
+        for s in [clear, dimmed, fog] {
+            prop_assert!((0.0..=1.0).contains(&s.mean) && (0.0..=1.0).contains(&s.contrast));
+            prop_assert!((0.0..=1.0).contains(&s.saturated) && (0.0..=1.0).contains(&s.plateau));
+            prop_assert!(0.0 <= s.black && s.black <= s.white && s.white <= 1.0);
+            prop_assert!(s.sharpness >= 0.0 && s.sharpness.is_finite());
         }
+    }
+
+    /// A blurred edge is as steep as the formula says: the Gaussian's density at its middle,
+    /// averaged over a pixel.
+    #[test]
+    fn a_blurred_edge_is_as_steep_as_its_gaussian(deviation in 0.3_f64..3.0, side in 24..45_usize) {
+        let middle = side as f64 / 2.0;
+        let step = |x: f64| 0.5 * (1.0 + libm::erf((x - middle) / (deviation * 2_f64.sqrt())));
+        let image: Vec<f32> = (0..side * side).map(|i| step((i % side) as f64) as f32).collect();
+        let got = f64::from(FrameStatistics::measure(&image, side, side).sharpness);
+        let steepest = (0..side).map(|x| step(x as f64 + 1.0) - step(x as f64)).fold(0.0, f64::max);
+        // One level of rounding, at most.
+        prop_assert!((got - steepest).abs() <= 1.01 / 255.0 + 0.002, "{got}, not {steepest}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use support::{hello, report, statistics};
 /// hosts no longer understand each other, which the version must say.
 #[test]
 fn the_messages_are_those_of_version_1() {
-    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (1, 0x9FB2_2A55_D29A_B882));
+    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (1, 0x36C7_F44A_107F_32CF));
 }
 
 #[test]
@@ -35,11 +35,11 @@ fn a_report_is_one_readable_line() {
     let (content, crc) = text.rsplit_once(" *").expect("a checksum");
     assert_eq!(
         content,
-        "REPORT seq=12 frame=12 verdict=flag causes=unfamiliar+glare class=7 confidence=0.9375 \
+        "REPORT seq=12 frame=12 verdict=flag causes=glare+unfamiliar class=7 confidence=0.9375 \
          predictive_entropy=0.2500 expected_entropy=0.1250 mutual_information=0.1250 \
          variation_ratio=0.0625 standard_deviation=0.5000 margin=0.8750 passes=100 \
-         captured_us=1399996 latency_us=7200 mean=0.1250 contrast=0.2500 sharpness=0.5000 \
-         saturated=0.0000 dark=0.7500"
+         captured_us=1399996 latency_us=7200 mean=0.1250 black=0.0625 white=0.8750 \
+         contrast=0.2500 sharpness=0.5000 saturated=0.0000 plateau=0.7500"
     );
     assert_eq!(crc, format!("{:08X}\r\n", crc32(content.as_bytes())));
 }
@@ -50,12 +50,12 @@ fn greetings_and_totals_are_lines_too() {
     let start = format!(
         "HELLO seq=0 protocol=1 schema={SCHEMA_HASH:016x} device=bench-camera software=0.1.0 \
          engine=tract model=deadbeef classes=3 labels=cat,dog,a%20bird passes=100 seed=42 \
-         max_predictive_entropy=0.439445 "
+         max_black=0.800000 max_plateau=0.500000 "
     );
     assert!(text.starts_with(&start), "{text}");
     let text = line(3, &statistics());
     assert!(text.starts_with(
-        "STATISTICS seq=3 frames=100 accepted=80 flagged=20 by_cause=1,2,3,4,5,6,7,8 failed=2 \
+        "STATISTICS seq=3 frames=100 accepted=80 flagged=20 by_cause=1,2,3,4,5,6,7,8,9 failed=2 \
          uptime_us=12345678 last=true *"
     ));
 }
@@ -75,7 +75,10 @@ fn decoded(text: &str) -> Result<Packet, FrameError> {
 #[test]
 fn limits_that_are_off_say_so() {
     let text = line(0, &with_thresholds(Thresholds::OFF));
-    assert!(text.contains(" max_mean=off min_mean=0.000000 "), "{text}");
+    assert!(
+        text.contains(" max_saturated=off min_white=0.000000 "),
+        "{text}"
+    );
     let packet = decoded(&text).expect("a greeting");
     assert!(matches!(packet.message, Message::Hello(hello) if hello.thresholds == Thresholds::OFF));
 }
@@ -86,11 +89,11 @@ fn numbers_are_rounded_to_the_nearest() {
         let text = line(
             0,
             &with_thresholds(Thresholds {
-                min_mean: value,
+                min_white: value,
                 ..Thresholds::OFF
             }),
         );
-        let (_, rest) = text.split_once(" min_mean=").expect("the field");
+        let (_, rest) = text.split_once(" min_white=").expect("the field");
         rest.split(' ').next().expect("a value").to_owned()
     };
     for (value, wanted) in [

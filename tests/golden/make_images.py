@@ -3,7 +3,7 @@
 
 Written from the definitions in shared::image, over exact fractions, and not from the Rust source:
 a shrinking axis averages the area each output pixel covers, a growing one interpolates linearly
-between pixel centres, and the statistics are taken over the result in single precision.
+between pixel centres, and the statistics are taken over the result, rounded to 256 levels.
 
     python3 tests/golden/make_images.py > tests/golden/vectors/images.txt
 """
@@ -64,20 +64,36 @@ def resized(rows, fit, width, height):
 
 
 def statistics(image):
-    values = [value for row in image for value in row]
-    mean = math.fsum(values) / len(values)
-    variance = math.fsum((value - mean) ** 2 for value in values) / len(values)
-    squares = [(a - b) ** 2 for row in image for a, b in zip(row, row[1:])]
-    squares += [(a - b) ** 2 for upper, lower in zip(image, image[1:]) for a, b in zip(upper, lower)]
-    roughness = math.fsum(squares)
-    sharpness = math.sqrt(roughness / len(squares) / variance) if roughness > 0 else 0.0
-    bright, dark = single(250 / 255), single(5 / 255)
+    """Those of the levels, 0 to 255, that the luma is rounded to (halves upwards)."""
+    rows = [[math.floor(single(single(value * 255) + 0.5)) for value in row] for row in image]
+    levels = sorted(level for row in rows for level in row)
+    count = len(levels)
+    steps = [abs(a - b) for row in rows for a, b in zip(row, row[1:])]
+    steps += [abs(a - b) for upper, lower in zip(rows, rows[1:]) for a, b in zip(upper, lower)]
+    # At least a twentieth of the pixels is not above black, a fiftieth not below white, and a
+    # hundredth of the pairs of neighbours differs by the edge.
+    black = levels[math.ceil(Fraction(count, 20)) - 1]
+    white = levels[-math.ceil(Fraction(count, 50))]
+    edge = sorted(steps)[-math.ceil(Fraction(len(steps), 100))] if steps else 0
+
+    def even(x, y):
+        left = rows[y][max(x - 1, 0)]
+        above = rows[max(y - 1, 0)][x]
+        return max(abs(rows[y][x] - left), abs(rows[y][x] - above)) <= 2
+
+    plateau = sum(
+        even(x, y) and black + 12 < level < 250
+        for y, row in enumerate(rows)
+        for x, level in enumerate(row)
+    )
     return [
-        mean,
-        math.sqrt(variance),
-        sharpness,
-        sum(value >= bright for value in values) / len(values),
-        sum(value <= dark for value in values) / len(values),
+        sum(levels) / (255 * count),
+        black / 255,
+        white / 255,
+        (white - black) / (white + black) if white else 0.0,
+        edge / (white - black) if white > black else 0.0,
+        sum(level >= 250 for level in levels) / count,
+        plateau / count,
     ]
 
 
@@ -86,12 +102,17 @@ def main():
     noise = lambda x, y: pick.randrange(256)
     ramp = lambda x, y: min(255, 3 * x + 5 * y)
     constant = lambda x, y: 137
+    # Things in front of a dim ramp: of one grey, nearly of one grey, saturated.
+    things = lambda x, y: (
+        90 if x < 9 and y < 14 else 120 + (x + y) % 3 if x > 17 and y < 14 else 255 if x > 14 and y > 17 else x // 4
+    )
     sparse = lambda x, y: pick.choice([0, 0, 0, 255, pick.randrange(256)])
     cases = [
         (1, 1, 1, "crop", 1, 1, constant),
         (1, 1, 3, "crop", 5, 3, constant),
         (16, 16, 16, "stretch", 16, 16, noise),
         (28, 28, 31, "crop", 28, 28, sparse),
+        (28, 28, 28, "crop", 28, 28, things),
         (64, 48, 64, "crop", 28, 28, sparse),
         (48, 64, 51, "crop", 28, 28, ramp),
         (64, 48, 64, "stretch", 13, 17, noise),
@@ -104,7 +125,7 @@ def main():
         (20, 20, 20, "crop", 8, 8, constant),
     ]
     print("# width height stride fit to-width to-height, pixels, then f32 bits of the model input and its")
-    print("# mean, contrast, sharpness, saturated and dark share; written by make_images.py")
+    print("# mean, black, white, contrast, sharpness, saturated and plateau; written by make_images.py")
     for width, height, stride, fit, to_width, to_height, pixel in cases:
         rows = [[pixel(x, y) for x in range(width)] for y in range(height)]
         padded = b"".join(bytes(row) + b"\xee" * (stride - width) for row in rows)

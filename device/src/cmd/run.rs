@@ -14,7 +14,7 @@ use device::session::{Options, Session};
 use device::source::{Frame, Source, SourceUri};
 use embedded_io_adapters::std::FromStd;
 use shared::image::{Fit, Rect};
-use shared::triage::Thresholds;
+use shared::triage::{Cause, Thresholds};
 use shared::wire::link::{SendError, Sender, WireFormat};
 use shared::wire::message::{Hello, MAX_LABELS, Message, SCHEMA_HASH, shortened};
 
@@ -77,55 +77,50 @@ enum Wire {
 /// Thresholds that replace the model file's own.
 #[derive(Debug, clap::Args)]
 struct ThresholdArgs {
-    /// Flag frames of a predictive entropy above this, in nats (cause: uncertain).
-    #[arg(long, value_name = "NATS")]
-    max_predictive_entropy: Option<f32>,
+    /// Flag pictures whose darkest twentieth reaches beyond this luma, 0 to 1 (cause: overexposed).
+    #[arg(long, value_name = "LUMA")]
+    max_black: Option<f32>,
+    /// Flag pictures with more than this share of pixels in even grey areas (cause: occluded).
+    #[arg(long, value_name = "SHARE")]
+    max_plateau: Option<f32>,
+    /// Flag pictures with more than this share of saturated pixels (cause: glare).
+    #[arg(long, value_name = "SHARE")]
+    max_saturated: Option<f32>,
+    /// Flag pictures whose brightest fiftieth stays below this luma, 0 to 1 (cause: underexposed).
+    #[arg(long, value_name = "LUMA")]
+    min_white: Option<f32>,
+    /// Flag pictures less sharp than this (cause: blurred).
+    #[arg(long, value_name = "RATIO")]
+    min_sharpness: Option<f32>,
+    /// Flag pictures whose luma has a smaller standard deviation (cause: low-contrast).
+    #[arg(long, value_name = "LUMA")]
+    min_contrast: Option<f32>,
     /// Flag frames of a mutual information above this, in nats (cause: unfamiliar).
     #[arg(long, value_name = "NATS")]
     max_mutual_information: Option<f32>,
     /// Flag frames of an expected entropy above this, in nats (cause: ambiguous).
     #[arg(long, value_name = "NATS")]
     max_expected_entropy: Option<f32>,
-    /// Flag pictures with more than this share of saturated pixels (cause: glare).
-    #[arg(long, value_name = "SHARE")]
-    max_saturated: Option<f32>,
-    /// Flag pictures brighter than this on average, 0 to 1 (cause: overexposed).
-    #[arg(long, value_name = "LUMA")]
-    max_mean: Option<f32>,
-    /// Flag pictures darker than this on average, 0 to 1 (cause: underexposed).
-    #[arg(long, value_name = "LUMA")]
-    min_mean: Option<f32>,
-    /// Flag pictures whose luma has a smaller standard deviation (cause: low-contrast).
-    #[arg(long, value_name = "LUMA")]
-    min_contrast: Option<f32>,
-    /// Flag pictures less sharp than this (cause: obscured).
-    #[arg(long, value_name = "RATIO")]
-    min_sharpness: Option<f32>,
+    /// Flag frames of a predictive entropy above this, in nats (cause: uncertain).
+    #[arg(long, value_name = "NATS")]
+    max_predictive_entropy: Option<f32>,
 }
 
 impl ThresholdArgs {
     fn apply(&self, mut thresholds: Thresholds) -> anyhow::Result<Thresholds> {
-        for (given, threshold) in [
-            (
-                self.max_predictive_entropy,
-                &mut thresholds.max_predictive_entropy,
-            ),
-            (
-                self.max_mutual_information,
-                &mut thresholds.max_mutual_information,
-            ),
-            (
-                self.max_expected_entropy,
-                &mut thresholds.max_expected_entropy,
-            ),
-            (self.max_saturated, &mut thresholds.max_saturated),
-            (self.max_mean, &mut thresholds.max_mean),
-            (self.min_mean, &mut thresholds.min_mean),
-            (self.min_contrast, &mut thresholds.min_contrast),
-            (self.min_sharpness, &mut thresholds.min_sharpness),
+        for (cause, given) in [
+            (Cause::Overexposed, self.max_black),
+            (Cause::Occluded, self.max_plateau),
+            (Cause::Glare, self.max_saturated),
+            (Cause::Underexposed, self.min_white),
+            (Cause::Blurred, self.min_sharpness),
+            (Cause::LowContrast, self.min_contrast),
+            (Cause::Unfamiliar, self.max_mutual_information),
+            (Cause::Ambiguous, self.max_expected_entropy),
+            (Cause::Uncertain, self.max_predictive_entropy),
         ] {
             if let Some(given) = given {
-                *threshold = given;
+                *thresholds.limit_mut(cause) = given;
             }
         }
         thresholds
@@ -185,9 +180,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         session.seed,
         session.model.classes()
     );
-    if !session.calibrated {
-        tracing::warn!("the model file carries no thresholds: generic ones are in force");
-    }
+    tell_calibration(args, &session);
 
     let mut tally = Tally::default();
     let result = judge_all(
@@ -235,6 +228,37 @@ fn open_session(args: &Args) -> anyhow::Result<Session> {
         .apply(session.inference.settings().thresholds)?;
     session.inference.set_thresholds(thresholds);
     Ok(session)
+}
+
+/// What the thresholds promise, and what in this run is unlike what was promised for.
+fn tell_calibration(args: &Args, session: &Session) {
+    if !session.calibrated {
+        tracing::warn!("the model file carries no thresholds: generic ones are in force");
+    }
+    let metadata = session.model.metadata();
+    let Some(calibration) = &metadata.calibration else {
+        return;
+    };
+    tracing::info!("calibration: {calibration}");
+    let settings = session.inference.settings();
+    if Some(settings.thresholds) != metadata.thresholds {
+        tracing::warn!(
+            "other thresholds than the calibrated ones are in force: they promise nothing"
+        );
+    }
+    if settings.passes != calibration.passes {
+        tracing::warn!(
+            "calibrated with {} passes a frame, run with {}: the thresholds promise nothing",
+            calibration.passes,
+            settings.passes
+        );
+    }
+    if args.model.adaptive {
+        tracing::warn!(
+            "calibrated with all passes: with --adaptive a verdict differs from theirs with probability {} at most",
+            args.model.delta
+        );
+    }
 }
 
 /// The loop: until the source ends, the limit is reached, or somebody stops it.

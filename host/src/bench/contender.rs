@@ -286,10 +286,12 @@ impl Adaptive {
 /// Statistics that no threshold looks at.
 const UNUSED: FrameStatistics = FrameStatistics {
     mean: 0.5,
+    black: 0.0,
+    white: 1.0,
     contrast: 0.25,
     sharpness: 1.0,
     saturated: 0.0,
-    dark: 0.0,
+    plateau: 0.0,
 };
 
 impl Contender for Adaptive {

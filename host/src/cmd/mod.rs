@@ -1,6 +1,8 @@
 //! One file per subcommand.
 
 pub mod bench;
+pub mod calibrate;
+pub mod causes;
 pub mod data;
 pub mod doctor;
 pub mod evaluate;
@@ -8,5 +10,6 @@ pub mod export;
 mod long;
 pub mod monitor;
 pub mod report;
+pub mod study;
 #[cfg(feature = "train")]
 pub mod train;

@@ -194,3 +194,55 @@ impl fmt::Display for Corruptions {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shared::triage::{Cause, Causes};
+
+    use super::*;
+    use crate::evaluate::Answer;
+
+    #[test]
+    fn a_family_is_summed_up_as_by_hand() {
+        let frame = |entropy: f64, correct: bool, cause: Option<Cause>| {
+            let mut scores = Scores::default();
+            scores.0[0] = entropy;
+            Judged {
+                scores,
+                causes: Causes::from_iter(cause),
+                answer: Some(Answer {
+                    label: 0,
+                    correct,
+                    nll: 0.0,
+                    nll_mean_logits: 0.0,
+                    brier: 0.0,
+                }),
+                ..Judged::default()
+            }
+        };
+        let clean = [frame(0.1, true, None), frame(0.3, true, None)];
+        let spoilt = [
+            frame(0.5, false, None),
+            frame(0.7, true, Some(Cause::Glare)),
+        ];
+        let family = Family::of(Corruption::Glare, &[&clean, &spoilt]).expect("frames");
+        let shares: Vec<_> = family
+            .points
+            .iter()
+            .map(|p| (p.severity, p.means.accuracy, p.flagged, p.accuracy_accepted))
+            .collect();
+        assert_eq!(
+            shares,
+            [
+                (0, Some(1.0), 0.0, Some(1.0)),
+                (1, Some(0.5), 0.5, Some(0.0))
+            ]
+        );
+        assert!((family.points[1].means.predictive_entropy - 0.6).abs() < 1e-12);
+        // Ranks 1½ 1½ 3½ 3½ of severity with 1 2 3 4: 2/√5.
+        let rho = family.correlations.predictive_entropy.expect("both vary");
+        assert!((rho - 2.0 / 5f64.sqrt()).abs() < 1e-12, "{rho}");
+        assert_eq!(family.correlations.mutual_information, None);
+        assert_eq!(Family::of(Corruption::Glare, &[&clean, &[]]), None);
+    }
+}

@@ -6,6 +6,7 @@ mod correlation;
 mod means;
 mod sampler;
 
+pub mod causes;
 pub mod corruptions;
 pub mod epistemic;
 pub mod precision;

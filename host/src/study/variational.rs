@@ -45,10 +45,10 @@ pub struct Variational {
     pub training_images: usize,
     /// Stochastic passes per image, T.
     pub passes: u32,
-    /// The prior's weight decay, λ.
+    /// The prior's weight decay, λ; 0 for a flat prior.
     pub weight_decay: f64,
-    /// Whether λ was assumed, not what the model was trained with.
-    pub assumed: bool,
+    /// Where λ comes from.
+    pub prior: Prior,
     /// Layer by layer, those without dropout at their inputs with q = 1.
     pub layers: Vec<Layer>,
     /// Sum over the layers.
@@ -61,6 +61,19 @@ pub struct Variational {
     pub training: Likelihood,
     /// Test images.
     pub test: Likelihood,
+}
+
+/// Where a prior comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prior {
+    /// The weight decay that the model was trained with, or its absence, which is a flat prior.
+    Trained,
+    /// The training's objective has none, because its optimiser decays weights beside the gradient
+    /// (AdamW): taken as flat.
+    None,
+    /// Given, whatever the training was.
+    Assumed,
 }
 
 /// What a layer adds to the Kullback-Leibler divergence.
@@ -122,7 +135,8 @@ pub struct Trained {
     pub dataset: String,
     /// How many images of it, the first ones.
     pub images: usize,
-    weight_decay: f64,
+    /// `None` if it is no term of an objective.
+    weight_decay: Option<f64>,
 }
 
 impl Trained {
@@ -136,10 +150,12 @@ impl Trained {
         let said = || -> Option<_> {
             let training = model.training.as_ref()?;
             let recipe = training.get("recipe")?;
+            let weight_decay = recipe.get("weight_decay")?.as_f64()?;
+            let has_prior = !training.get("prior_length_scale")?.is_null();
             Some((
                 recipe.get("dataset")?.as_str()?.to_owned(),
                 usize::try_from(training.get("images")?.as_u64()?).ok()?,
-                recipe.get("weight_decay")?.as_f64()?,
+                has_prior.then_some(weight_decay),
             ))
         };
         let (dataset, images, weight_decay) = said().with_context(|| {
@@ -186,7 +202,12 @@ pub fn variational(
     let Some(test) = likelihood(test)? else {
         return Ok(None);
     };
-    let decay = weight_decay.unwrap_or(trained.weight_decay);
+    let prior = match (weight_decay, trained.weight_decay) {
+        (Some(_), _) => Prior::Assumed,
+        (None, Some(_)) => Prior::Trained,
+        (None, None) => Prior::None,
+    };
+    let decay = weight_decay.or(trained.weight_decay).unwrap_or(0.0);
     let layers = layers(&trained.model, decay, trained.images);
     let kl = layers.iter().map(|layer| layer.kl).sum();
     let elbo = |expected: Estimate| Estimate {
@@ -197,7 +218,7 @@ pub fn variational(
         training_images: trained.images,
         passes: setup.passes,
         weight_decay: decay,
-        assumed: weight_decay.is_some_and(|assumed| assumed != trained.weight_decay),
+        prior,
         layers,
         kl,
         elbo: elbo(training.expected),
@@ -321,10 +342,10 @@ impl fmt::Display for Variational {
             self.passes
         )?;
         let images = [training.images, test.images].map(|images| format!("{images} images"));
-        writeln!(f, "{:30} {:>22} {:>22}", "", "training", "test")?;
-        writeln!(f, "{:30} {:>22} {:>22}", "", images[0], images[1])?;
+        writeln!(f, "{:32} {:>22} {:>22}", "", "training", "test")?;
+        writeln!(f, "{:32} {:>22} {:>22}", "", images[0], images[1])?;
         let mut row = |name: &str, training: String, test: String| {
-            writeln!(f, "{name:30} {training:>22} {test:>22}")
+            writeln!(f, "{name:32} {training:>22} {test:>22}")
         };
         row(
             "expected log-likelihood",
@@ -337,7 +358,7 @@ impl fmt::Display for Variational {
             test.expected_one_pass.to_string(),
         )?;
         row(
-            "log of the mean likelihood",
+            "log of the mean likelihood, −NLL",
             format!("{:.5}", training.log_mean),
             format!("{:.5}", test.log_mean),
         )?;
@@ -366,18 +387,27 @@ impl fmt::Display for Variational {
             )?;
         }
         let (decay, images) = (self.weight_decay, self.training_images);
-        match (self.assumed, decay > 0.0) {
-            (false, false) => write!(
+        match self.prior {
+            Prior::Trained if decay > 0.0 => {
+                write!(f, "weight decay {decay} over {images} training images")
+            }
+            Prior::Trained => write!(
                 f,
                 "trained without weight decay: the prior is flat (l = 0) and adds nothing; \
                  --weight-decay shows what a prior would"
             ),
-            (false, true) => write!(f, "weight decay {decay} over {images} training images"),
-            (true, _) => write!(
+            Prior::None => write!(
                 f,
-                "weight decay {decay} over {images} training images, assumed: \
-                 the model was trained with another"
+                "trained with a weight decay that is no term of the objective (AdamW): no prior, \
+                 nothing added; --weight-decay shows what one would"
+            ),
+            Prior::Assumed => write!(
+                f,
+                "weight decay {decay} over {images} training images, as assumed"
             ),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,49 @@ pub fn fit(
         normalisation,
         seed: recipe.seed,
         thresholds: None,
+        calibration: None,
         training: Some(json!({"images": data.len(), "steps": steps})),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fit_repeats_beside_others_and_stops() {
+        let data = Dataset {
+            class_names: vec!["dark".into(), "light".into()],
+            pixels: (0..10).flat_map(|i| [25 * i; Dataset::PIXELS]).collect(),
+            labels: (0..10).map(|image| image / 5).collect(),
+        };
+        let recipe = |seed| Recipe {
+            batch_size: 4,
+            seed,
+            ..Recipe::default()
+        };
+        let go = AtomicBool::new(false);
+        let train = |seed| {
+            tch::set_num_threads(1);
+            fit(&recipe(seed), 15, &data, &go, &|_| ())
+                .expect("trained")
+                .expect("not stopped")
+        };
+        let alone = train(1);
+        let beside = std::thread::scope(|scope| {
+            let others = [2, 3].map(|seed| scope.spawn(move || train(seed)));
+            let beside = train(1);
+            let others = others.map(|other| other.join().expect("trained"));
+            assert!(
+                others
+                    .iter()
+                    .all(|other| other.parameters != beside.parameters)
+            );
+            beside
+        });
+        assert_eq!(alone, beside);
+        let stop = AtomicBool::new(true);
+        let stopped = fit(&recipe(1), 15, &data, &stop, &|_| ()).expect("no failure");
+        assert_eq!(stopped, None);
+    }
 }

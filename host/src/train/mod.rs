@@ -1,9 +1,9 @@
 //! Training with dropout, and the two tests that follow it.
 //!
 //! A run is a pure function of its [`Recipe`]: parameters are drawn from the seed, and the images
-//! of a step, their deformations and masks from the seed and the step's number. On a processor, with the same number
-//! of threads, it repeats to the bit, and a run that was stopped and continued ends where an
-//! undisturbed one does.
+//! of a step, their deformations and masks from the seed and the step's number. On a processor,
+//! with the same number of threads, it repeats to the bit, and a run that was stopped and continued
+//! ends where an undisturbed one does.
 
 mod augment;
 mod fit;
@@ -14,7 +14,6 @@ mod recipe;
 mod report;
 mod sampling;
 mod temperature;
-mod thresholds;
 mod trainer;
 
 use std::path::{Path, PathBuf};

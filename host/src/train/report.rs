@@ -3,21 +3,20 @@
 use std::sync::atomic::AtomicBool;
 
 use serde_json::{Value, json};
-use shared::image::{FrameStatistics, Normalisation};
-use shared::triage::Thresholds;
+use shared::image::Normalisation;
+use shared::triage::{Evidence, Thresholds};
 use shared::uncertainty::Measures;
 
 use super::images::Images;
 use super::sampling::{Sampling, TestResult, measures};
-use super::thresholds::default_thresholds;
 use super::trainer::Trainer;
 use super::{Job, MAX_CLASSES, Progress, temperature};
-use crate::data::{Dataset, DatasetName, Purpose, Random, SIDE, Split};
+use crate::data::{Dataset, DatasetName, Purpose, Random, Split};
 use crate::evaluate::calibration::Calibration;
 use crate::evaluate::ranking::Ranking;
 use crate::evaluate::selective::aurc;
 use crate::lenet::{Network, TrainedModel};
-use crate::{export, files, torch};
+use crate::{calibrate, export, files, torch};
 
 /// What a run may look at before its test.
 pub(super) struct Data {
@@ -50,6 +49,7 @@ pub(super) fn report(
         normalisation: data.normalisation,
         seed: recipe.seed,
         thresholds: None,
+        calibration: None,
         training: None,
     };
     let (thresholds, validation) = if data.validation.is_empty() {
@@ -58,7 +58,7 @@ pub(super) fn report(
             Random::new(recipe.seed, Purpose::Calibration, 0).permutation(data.train.len());
         chosen.truncate(job.calibration_images);
         let measures = sampling.measure("thresholds", &model, &data.train, &chosen)?;
-        let thresholds = thresholds(measures, &data.train, &chosen, job.flag_rate);
+        let thresholds = thresholds(&measures, &data.train, &chosen, job.flag_rate);
         (thresholds, None)
     } else {
         let scale = recipe.temperature_scaling;
@@ -187,24 +187,24 @@ fn validate(
     });
     Ok(Validation {
         temperature,
-        thresholds: thresholds(measures, data, &indices, flag_rate),
+        thresholds: thresholds(&measures, data, &indices, flag_rate),
         figures,
     })
 }
 
 /// Default thresholds from the measures of the images at `indices`.
 fn thresholds(
-    measures: Vec<Measures<MAX_CLASSES>>,
+    measures: &[Measures<MAX_CLASSES>],
     data: &Dataset,
     indices: &[u32],
     flag_rate: f64,
 ) -> Thresholds {
     let frames: Vec<_> = measures
-        .into_iter()
+        .iter()
         .zip(indices)
-        .map(|(measures, &index)| (measures, statistics(data.image(index as usize))))
+        .map(|(measures, &index)| Evidence::new(measures, &data.statistics(index as usize)))
         .collect();
-    default_thresholds(&frames, flag_rate)
+    calibrate::usual(&frames, flag_rate)
 }
 
 /// For people to read; and a number this short passes through JSON unchanged.
@@ -212,20 +212,12 @@ fn six_decimals(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
-fn statistics(pixels: &[u8]) -> FrameStatistics {
-    let luma: Vec<f32> = pixels
-        .iter()
-        .map(|&pixel| f32::from(pixel) / 255.0)
-        .collect();
-    FrameStatistics::measure(&luma, SIDE, SIDE)
-}
-
 /// What the default thresholds do to the test images.
 fn triage(thresholds: &Thresholds, measures: &[Measures<MAX_CLASSES>], test: &Dataset) -> Value {
     let (mut accepted, mut correct) = (0usize, 0usize);
     for (index, measures) in measures.iter().enumerate() {
         if thresholds
-            .judge(measures, &statistics(test.image(index)))
+            .judge(measures, &test.statistics(index))
             .is_empty()
         {
             accepted += 1;

@@ -228,3 +228,30 @@ impl Trainer {
         order
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_of_any_length_take_every_image_equally_often() {
+        let recipe = Recipe::default();
+        let permutation = |index| -> Vec<i64> {
+            let order = Random::new(recipe.seed, Purpose::Order, index).permutation(7);
+            order.into_iter().map(i64::from).collect()
+        };
+        let row: Vec<i64> = (0..10).flat_map(permutation).collect();
+        let mut trainer = Trainer::new(recipe.clone(), 2, Device::Cpu).expect("a network");
+        for epoch_images in [7, 5, 16] {
+            for epoch in 0..4 {
+                trainer.order = None;
+                let order: Vec<i64> = trainer
+                    .order_of(epoch, epoch_images, 7)
+                    .try_into()
+                    .expect("numbers");
+                let first = epoch as usize * epoch_images;
+                assert_eq!(order, row[first..first + epoch_images]);
+            }
+        }
+    }
+}

@@ -5,30 +5,45 @@ use serde::{Deserialize, Serialize};
 
 /// What an image looks like, whatever is in it. Measured at the model's input size, so that
 /// thresholds carry over from one camera to another.
+///
+/// Luma is rounded to the 256 levels `0/255` to `255/255` first; everything after that is whole
+/// numbers up to one last division.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, Schema)]
 pub struct FrameStatistics {
-    /// Mean luma, 0..=1 (exposure).
+    /// Mean luma, 0..=1.
     pub mean: f32,
-    /// Population standard deviation of the luma, 0..=½.
+    /// Black level: the lowest luma that at least a twentieth of the pixels do not exceed, 0..=1.
+    /// Over-exposure and fog raise it, under-exposure does not.
+    pub black: f32,
+    /// White level: the highest luma that at least a fiftieth of the pixels reach, 0..=1. It falls
+    /// with exposure, however little of the picture is bright.
+    pub white: f32,
+    /// Michelson contrast (1927), `(white − black) / (white + black)`, 0..=1; 0 for a constant
+    /// image. Fog lowers it, dimming does not.
     pub contrast: f32,
-    /// Root mean square difference of neighbouring pixels, divided by `contrast`: about 0 for
-    /// smooth gradients, √2 for white noise, at most about 2; 0 for a constant image. The square
-    /// root of the von Neumann ratio (1941) over rows and columns. Blur, or something close that
-    /// covers the lens, lowers it; dimming does not.
+    /// The steepest edges: the largest difference that at least a hundredth of the pairs of
+    /// neighbours reach, divided by `white − black`; 0 for a constant image. 1 for hard edges,
+    /// `1 / (σ √(2π))` after a Gaussian blur of σ pixels; more than 1 is noise, or detail too small
+    /// for the levels. Neither dimming nor fog changes it.
     pub sharpness: f32,
-    /// Share of pixels at 250/255 or above, 0..=1 (glare).
+    /// Share of pixels at 250/255 or above, 0..=1. Glare raises it.
     pub saturated: f32,
-    /// Share of pixels at 5/255 or below, 0..=1.
-    pub dark: f32,
+    /// Share of pixels inside even grey areas, 0..=1: unlike the neighbours to the left and above by
+    /// 2/255 at most, more than 12/255 above `black`, and not saturated. Something opaque in front
+    /// raises it; an even background, which gives the black level, does not.
+    pub plateau: f32,
 }
 
 impl FrameStatistics {
-    /// Luma from which a pixel counts as saturated.
-    pub const SATURATED: f32 = 250.0 / 255.0;
-    /// Luma up to which a pixel counts as dark.
-    pub const DARK: f32 = 5.0 / 255.0;
+    /// The level from which a pixel counts as saturated, of 255.
+    pub const SATURATED: u8 = 250;
+    /// How many levels neighbours in an even area differ by at most.
+    pub const EVEN: u8 = 2;
+    /// How many levels above black an area is no background any more.
+    pub const ABOVE_BLACK: u8 = 12;
 
-    /// Measures an image of luma values in 0..=1, row-major `[height][width]`.
+    /// Measures an image of luma values in 0..=1, row-major `[height][width]`, in one pass over it.
+    /// Takes 3 KiB of stack.
     ///
     /// # Panics
     /// If `luma.len() != width * height`, or if it is empty.
@@ -39,46 +54,79 @@ impl FrameStatistics {
             "{} values are no {width}×{height} image",
             luma.len()
         );
-        let count = luma.len() as f64;
-        let share = |of: usize| (of as f64 / count) as f32;
-        let mean = luma.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
-        let variance = luma
-            .iter()
-            .map(|&v| (f64::from(v) - mean) * (f64::from(v) - mean))
-            .sum::<f64>()
-            / count;
-
-        let square = |a: f32, b: f32| {
-            let difference = f64::from(b) - f64::from(a);
-            difference * difference
-        };
-        let mut squares = 0.0;
-        let mut row_above: Option<&[f32]> = None;
+        // Pixels by level; those in even areas, too; pairs of neighbours by difference.
+        let mut pixels = [0_u32; LEVELS];
+        let mut even = [0_u32; LEVELS];
+        let mut steps = [0_u32; LEVELS];
+        let mut above = &luma[..width];
         for row in luma.chunks_exact(width) {
-            for pair in row.windows(2) {
-                squares += square(pair[0], pair[1]);
+            // Where there is no neighbour, a pixel is its own: they do not differ.
+            let mut left = level(row[0]);
+            for (&here, &above) in row.iter().zip(above) {
+                let (here, above) = (level(here), level(above));
+                let (across, down) = (here.abs_diff(left), here.abs_diff(above));
+                pixels[usize::from(here)] += 1;
+                even[usize::from(here)] += u32::from(across.max(down) <= Self::EVEN);
+                steps[usize::from(across)] += 1;
+                steps[usize::from(down)] += 1;
+                left = here;
             }
-            if let Some(above) = row_above {
-                for (&a, &b) in above.iter().zip(row) {
-                    squares += square(a, b);
-                }
-            }
-            row_above = Some(row);
+            above = row;
         }
-        let pairs = height * (width - 1) + width * (height - 1);
-        let sharpness = if squares > 0.0 && variance > 0.0 {
-            libm::sqrt(squares / pairs as f64 / variance)
-        } else {
-            0.0
-        };
+
+        let count = luma.len() as u64;
+        let pairs = (height * (width - 1) + width * (height - 1)) as u64;
+        let black = first(pixels.iter(), count.div_ceil(20));
+        let white = LEVELS - 1 - first(pixels.iter().rev(), count.div_ceil(50));
+        let edge = LEVELS - 1 - first(steps.iter().rev(), pairs.div_ceil(100).max(1));
+        let saturated = usize::from(Self::SATURATED);
+        let above_black = (black + usize::from(Self::ABOVE_BLACK) + 1).min(saturated);
+        let total = |of: &[u32]| of.iter().map(|&n| u64::from(n)).sum::<u64>();
+        let levels: u64 = (0_u64..)
+            .zip(&pixels)
+            .map(|(level, &n)| level * u64::from(n))
+            .sum();
+        let luma = |level: usize| ratio(level as u64, 255);
         Self {
-            mean: mean as f32,
-            contrast: libm::sqrt(variance) as f32,
-            sharpness: sharpness as f32,
-            saturated: share(luma.iter().filter(|&&v| v >= Self::SATURATED).count()),
-            dark: share(luma.iter().filter(|&&v| v <= Self::DARK).count()),
+            mean: ratio(levels, 255 * count),
+            black: luma(black),
+            white: luma(white),
+            contrast: ratio((white - black) as u64, (white + black) as u64),
+            sharpness: ratio(edge as u64, (white - black) as u64),
+            saturated: ratio(total(&pixels[saturated..]), count),
+            plateau: ratio(total(&even[above_black..saturated]), count),
         }
     }
+}
+
+/// 0 if `of` is.
+fn ratio(part: u64, of: u64) -> f32 {
+    if of == 0 {
+        return 0.0;
+    }
+    (part as f64 / of as f64) as f32
+}
+
+/// Luma levels told apart.
+const LEVELS: usize = 256;
+
+/// The nearest level.
+fn level(luma: f32) -> u8 {
+    // Casting clips to 0..=255.
+    (luma * 255.0 + 0.5) as u8
+}
+
+/// The place at which the running total reaches `count`; the last one if it does not.
+fn first<'a>(totals: impl ExactSizeIterator<Item = &'a u32>, count: u64) -> usize {
+    let last = totals.len() - 1;
+    let mut total = 0;
+    for (place, &n) in totals.enumerate() {
+        total += u64::from(n);
+        if total >= count {
+            return place;
+        }
+    }
+    last
 }
 
 /// The affine map from luma to what the model was trained on.

@@ -11,13 +11,15 @@
 use super::message::{Message, PROTOCOL_VERSION, Packet};
 use super::reception::{LinkCounters, Reception};
 use super::{EncodeError, FrameError, crc32};
+use crate::triage::Cause;
 
 const CRC_BYTES: usize = 4;
 /// Version, sequence (a varint) and CRC.
 const OVERHEAD: usize = 1 + 5 + CRC_BYTES;
 /// The largest message, a greeting: variant, schema, three strings, model, classes, labels,
 /// passes, seed, thresholds, each with its longest varint.
-const MAX_MESSAGE: usize = 1 + 10 + 25 + 17 + 17 + 5 + 3 + (1 + 16 * 17) + 5 + 10 + 8 * 4;
+const MAX_MESSAGE: usize =
+    1 + 10 + 25 + 17 + 17 + 5 + 3 + (1 + 16 * 17) + 5 + 10 + 4 * Cause::ALL.len();
 const MAX_BODY: usize = OVERHEAD + MAX_MESSAGE;
 
 /// Bytes of the longest frame, its delimiter included.

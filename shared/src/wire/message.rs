@@ -6,7 +6,7 @@ use postcard_schema::key::Key;
 use serde::{Deserialize, Serialize};
 
 use crate::image::FrameStatistics;
-use crate::triage::{Causes, Thresholds, Verdict};
+use crate::triage::{Cause, Causes, Thresholds, Verdict};
 
 /// Version of the framing; a receiver refuses any other.
 pub const PROTOCOL_VERSION: u8 = 1;
@@ -116,9 +116,9 @@ pub struct Statistics {
     pub accepted: u32,
     /// Of these, flagged.
     pub flagged: u32,
-    /// Frames flagged, by cause, in the order of [`Cause::ALL`](crate::triage::Cause::ALL); a
+    /// Frames flagged, by cause, in the order of [`Cause::ALL`]; a
     /// frame with several causes counts under each.
-    pub by_cause: [u32; 8],
+    pub by_cause: [u32; Cause::ALL.len()],
     /// Frames that the source or the engine could not serve.
     pub failed: u32,
     /// Since the device started, µs.

@@ -1,7 +1,7 @@
 //! The text format: one ASCII line a message, for people with a plain terminal and for `grep`.
 //!
 //! ```text
-//! REPORT seq=12 frame=12 verdict=flag causes=unfamiliar+glare class=7 confidence=0.4312 … *1C291CA3
+//! REPORT seq=12 frame=12 verdict=flag causes=glare+unfamiliar class=7 confidence=0.4312 … *1C291CA3
 //! ```
 //!
 //! A line is `HELLO`, `REPORT` or `STATISTICS`, then `key=value` pairs, always all of them in the
@@ -17,7 +17,7 @@ use core::str::{FromStr, Split};
 use heapless::{String, Vec};
 
 use crate::image::FrameStatistics;
-use crate::triage::{Causes, Thresholds};
+use crate::triage::{Cause, Causes, Thresholds};
 
 use super::decimal::Fixed;
 use super::message::{Hello, MAX_LABELS, Message, PROTOCOL_VERSION, Packet, Report, Statistics};
@@ -25,7 +25,7 @@ use super::reception::{LinkCounters, Reception};
 use super::{EncodeError, FrameError, crc32};
 
 /// Bytes of the longest line, its CR LF included.
-pub const MAX_LINE: usize = 1664;
+pub const MAX_LINE: usize = 1728;
 
 /// A list without entries: no name is written like this.
 const NO_LABELS: &str = "%";
@@ -197,14 +197,15 @@ fn read_hello(fields: &mut Fields<'_>) -> Result<Hello, FrameError> {
         passes: fields.number("passes")?,
         seed: fields.number("seed")?,
         thresholds: Thresholds {
-            max_predictive_entropy: fields.limit("max_predictive_entropy")?,
+            max_black: fields.limit("max_black")?,
+            max_plateau: fields.limit("max_plateau")?,
+            max_saturated: fields.limit("max_saturated")?,
+            min_white: fields.limit("min_white")?,
+            min_sharpness: fields.limit("min_sharpness")?,
+            min_contrast: fields.limit("min_contrast")?,
             max_mutual_information: fields.limit("max_mutual_information")?,
             max_expected_entropy: fields.limit("max_expected_entropy")?,
-            max_saturated: fields.limit("max_saturated")?,
-            max_mean: fields.limit("max_mean")?,
-            min_mean: fields.limit("min_mean")?,
-            min_contrast: fields.limit("min_contrast")?,
-            min_sharpness: fields.limit("min_sharpness")?,
+            max_predictive_entropy: fields.limit("max_predictive_entropy")?,
         },
     })
 }
@@ -216,7 +217,7 @@ fn write_report(line: &mut Line<'_>, seq: u32, report: &Report) -> fmt::Result {
         "REPORT seq={seq} frame={} verdict={} causes={} class={} confidence={} \
          predictive_entropy={} expected_entropy={} mutual_information={} variation_ratio={} \
          standard_deviation={} margin={} passes={} captured_us={} latency_us={} mean={} \
-         contrast={} sharpness={} saturated={} dark={}",
+         black={} white={} contrast={} sharpness={} saturated={} plateau={}",
         report.frame,
         report.verdict(),
         report.causes,
@@ -232,10 +233,12 @@ fn write_report(line: &mut Line<'_>, seq: u32, report: &Report) -> fmt::Result {
         report.captured_us,
         report.latency_us,
         fixed(report.image.mean),
+        fixed(report.image.black),
+        fixed(report.image.white),
         fixed(report.image.contrast),
         fixed(report.image.sharpness),
         fixed(report.image.saturated),
-        fixed(report.image.dark),
+        fixed(report.image.plateau),
     )
 }
 
@@ -262,10 +265,12 @@ fn read_report(fields: &mut Fields<'_>) -> Result<Report, FrameError> {
         latency_us: fields.number("latency_us")?,
         image: FrameStatistics {
             mean: fields.number("mean")?,
+            black: fields.number("black")?,
+            white: fields.number("white")?,
             contrast: fields.number("contrast")?,
             sharpness: fields.number("sharpness")?,
             saturated: fields.number("saturated")?,
-            dark: fields.number("dark")?,
+            plateau: fields.number("plateau")?,
         },
     })
 }
@@ -291,7 +296,7 @@ fn read_statistics(fields: &mut Fields<'_>) -> Result<Statistics, FrameError> {
     let accepted = fields.number("accepted")?;
     let flagged = fields.number("flagged")?;
     let mut counts = fields.value("by_cause")?.split(',');
-    let mut by_cause = [0; 8];
+    let mut by_cause = [0; Cause::ALL.len()];
     for slot in &mut by_cause {
         *slot = parse(counts.next().ok_or(FrameError::Content)?)?;
     }

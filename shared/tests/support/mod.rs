@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use shared::image::FrameStatistics;
-use shared::triage::{Causes, Thresholds};
+use shared::triage::{Cause, Causes, Thresholds};
 use shared::wire::message::{Hello, Message, Report, SCHEMA_HASH, Statistics, shortened};
 
 pub(crate) fn hello() -> Message {
@@ -39,13 +39,15 @@ pub(crate) fn report(frame: u32) -> Message {
         standard_deviation: 0.5,
         margin: 0.875,
         passes: 100,
-        causes: Causes::from_bits(0b1010).expect("known causes"),
+        causes: Causes::from_bits(0b100_0100).expect("known causes"),
         image: FrameStatistics {
             mean: 0.125,
+            black: 0.0625,
+            white: 0.875,
             contrast: 0.25,
             sharpness: 0.5,
             saturated: 0.0,
-            dark: 0.75,
+            plateau: 0.75,
         },
     })
 }
@@ -55,7 +57,7 @@ pub(crate) fn statistics() -> Message {
         frames: 100,
         accepted: 80,
         flagged: 20,
-        by_cause: [1, 2, 3, 4, 5, 6, 7, 8],
+        by_cause: [1, 2, 3, 4, 5, 6, 7, 8, 9],
         failed: 2,
         uptime_us: 12_345_678,
         last: true,
@@ -76,14 +78,15 @@ pub(crate) fn longest() -> Message {
         passes: u32::MAX,
         seed: u64::MAX,
         thresholds: Thresholds {
-            max_predictive_entropy: f32::MAX.next_down(),
+            max_black: f32::MIN,
+            max_plateau: f32::MIN,
+            max_saturated: f32::MIN,
+            min_white: f32::MIN,
+            min_sharpness: f32::MIN,
+            min_contrast: f32::MIN,
             max_mutual_information: f32::MIN,
             max_expected_entropy: f32::MIN,
-            max_saturated: f32::MIN,
-            max_mean: f32::MIN,
-            min_mean: f32::MIN,
-            min_contrast: f32::MIN,
-            min_sharpness: f32::MIN,
+            max_predictive_entropy: f32::MAX.next_down(),
         },
     })
 }
@@ -103,7 +106,7 @@ fn any_hello() -> impl Strategy<Value = Message> {
     (
         (any::<u64>(), text(), text(), text(), any::<u32>()),
         (any::<u16>(), prop::collection::vec(text(), 0..=16)),
-        (any::<u32>(), any::<u64>(), prop::array::uniform8(finite())),
+        (any::<u32>(), any::<u64>(), prop::array::uniform9(finite())),
     )
         .prop_map(
             |(
@@ -111,7 +114,7 @@ fn any_hello() -> impl Strategy<Value = Message> {
                 (classes, labels),
                 (passes, seed, limits),
             )| {
-                let [a, b, c, d, e, f, g, h] = limits;
+                let [a, b, c, d, e, f, g, h, i] = limits;
                 Message::Hello(Hello {
                     schema,
                     device,
@@ -123,14 +126,15 @@ fn any_hello() -> impl Strategy<Value = Message> {
                     passes,
                     seed,
                     thresholds: Thresholds {
-                        max_predictive_entropy: a,
-                        max_mutual_information: b,
-                        max_expected_entropy: c,
-                        max_saturated: d,
-                        max_mean: e,
-                        min_mean: f,
-                        min_contrast: g,
-                        min_sharpness: h,
+                        max_black: a,
+                        max_plateau: b,
+                        max_saturated: c,
+                        min_white: d,
+                        min_sharpness: e,
+                        min_contrast: f,
+                        max_mutual_information: g,
+                        max_expected_entropy: h,
+                        max_predictive_entropy: i,
                     },
                 })
             },
@@ -146,8 +150,8 @@ fn any_report() -> impl Strategy<Value = Message> {
             any::<u16>(),
             any::<u32>(),
         ),
-        0..256_u16,
-        prop::array::uniform12(finite()),
+        0..512_u16,
+        prop::array::uniform14(finite()),
     )
         .prop_map(
             |((frame, captured_us, latency_us, class, passes), causes, values)| {
@@ -160,10 +164,12 @@ fn any_report() -> impl Strategy<Value = Message> {
                     f,
                     g,
                     mean,
+                    black,
+                    white,
                     contrast,
                     sharpness,
                     saturated,
-                    dark,
+                    plateau,
                 ] = values;
                 Message::Report(Report {
                     frame,
@@ -181,10 +187,12 @@ fn any_report() -> impl Strategy<Value = Message> {
                     causes: Causes::from_bits(causes).expect("known causes"),
                     image: FrameStatistics {
                         mean,
+                        black,
+                        white,
                         contrast,
                         sharpness,
                         saturated,
-                        dark,
+                        plateau,
                     },
                 })
             },
@@ -194,7 +202,7 @@ fn any_report() -> impl Strategy<Value = Message> {
 fn any_statistics() -> impl Strategy<Value = Message> {
     (
         any::<[u32; 3]>(),
-        any::<[u32; 8]>(),
+        any::<[u32; Cause::ALL.len()]>(),
         any::<u32>(),
         any::<u64>(),
         any::<bool>(),

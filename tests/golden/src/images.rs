@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <width> <height> <stride> <crop|stretch> <to width> <to height> <pixels>
-//!     <output pixel 0> … <mean> <contrast> <sharpness> <saturated> <dark>
+//!     <output pixel 0> … <mean> <black> <white> <contrast>
+//!     <sharpness> <saturated> <plateau>
 //! ```
 //!
 //! Sizes are decimal, pixels two hexadecimal digits each with the padding of rows, values f32 bits.
@@ -33,10 +34,12 @@ pub fn check_images(text: &str) -> Result<usize, Mismatch> {
         let (luma, statistics) = prepared(&mut words, &mut luma).ok_or(syntax)?;
         let values = luma.iter().copied().chain([
             statistics.mean,
+            statistics.black,
+            statistics.white,
             statistics.contrast,
             statistics.sharpness,
             statistics.saturated,
-            statistics.dark,
+            statistics.plateau,
         ]);
         for (value, got) in values.enumerate() {
             if got.to_bits() != words.u32().ok_or(syntax)? {

@@ -108,11 +108,12 @@ impl Corruption {
     #[must_use]
     pub const fn cause(self) -> Option<Cause> {
         match self {
-            Self::OcclusionBlock | Self::OcclusionBars | Self::Blur => Some(Cause::Obscured),
+            Self::OcclusionBlock | Self::OcclusionBars => Some(Cause::Occluded),
             Self::Glare => Some(Cause::Glare),
             Self::Shading | Self::Underexposure => Some(Cause::Underexposed),
             Self::Overexposure => Some(Cause::Overexposed),
             Self::LowContrast => Some(Cause::LowContrast),
+            Self::Blur => Some(Cause::Blurred),
             Self::Noise | Self::ShotNoise | Self::Rotation | Self::Translation => None,
         }
     }

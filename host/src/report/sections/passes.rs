@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use crate::report::page::{count, figure};
 use crate::report::plot::{Axis, Mark, Role, chart, short};
 use crate::study::precision::Precision;
-use crate::study::variational::{Estimate, Variational};
+use crate::study::variational::{Estimate, Prior, Variational};
 
 /// How the likelihood, and decisions, settle with the number of passes.
 pub(super) fn precision(precision: &Precision) -> anyhow::Result<Markup> {
@@ -103,13 +103,13 @@ pub(super) fn precision(precision: &Precision) -> anyhow::Result<Markup> {
 
 /// Dropout's objective as a bound on the evidence.
 pub(super) fn variational(variational: &Variational) -> Markup {
+    let plain = |value: f64| html! { (format!("{value:.5}").replace('-', "\u{2212}")) };
     let estimate = |estimate: &Estimate| {
         html! {
-            (format!("{:.5}", estimate.mean))
+            (plain(estimate.mean))
             @if let Some(error) = estimate.standard_error { small { "± " (format!("{error:.5}")) } }
         }
     };
-    let plain = |value: f64| html! { (format!("{value:.5}")) };
     let row = |name: &str, says: &str, training: &Markup, test: Option<&Markup>| {
         html! {
             tr {
@@ -126,7 +126,11 @@ pub(super) fn variational(variational: &Variational) -> Markup {
             "The training loss is, up to a constant, minus an evidence lower bound (ELBO): the expected log-likelihood "
             "of the training answers under random masks, minus the Kullback–Leibler divergence from the prior, which "
             "weight decay λ stands for (λ = " (short(variational.weight_decay))
-            @if variational.assumed { ", assumed here" }
+            @match variational.prior {
+                Prior::Assumed => { ", assumed here" }
+                Prior::None => { ", because AdamW's decay is no term of an objective" }
+                Prior::Trained => {}
+            }
             @if variational.weight_decay == 0.0 { ": a flat prior, whose divergence adds nothing" }
             "). The log of the mean likelihood is what predictions are judged by, and never lower (Burda et al. 2016)."
         }

@@ -311,3 +311,89 @@ fn without(data: &Dataset, class: usize) -> Dataset {
     }
     data
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            steps: 3,
+            passes: 2,
+            test_images: 10,
+        }
+    }
+
+    #[test]
+    fn a_digit_left_out_is_gone() {
+        let data = Dataset {
+            class_names: ["a", "b", "c"].map(String::from).to_vec(),
+            pixels: (0..4).flat_map(|image| [image; Dataset::PIXELS]).collect(),
+            labels: vec![2, 1, 0, 2],
+        };
+        let rest = without(&data, 1);
+        assert_eq!(rest.class_names, ["a", "c"]);
+        assert_eq!(rest.labels, [1, 0, 1]);
+        assert_eq!([0, 1, 2].map(|image| rest.image(image)[0]), [0, 2, 3]);
+    }
+
+    #[test]
+    fn what_has_figures_is_not_trained_again() {
+        let plan = Plan {
+            settings: settings(),
+            sizes: vec![20, 10],
+            unseen: Some(3),
+            seeds: vec![1, 2],
+        };
+        let means = |mutual_information| Means {
+            frames: 10,
+            accuracy: Some(0.5),
+            predictive_entropy: 1.0,
+            expected_entropy: 0.5,
+            mutual_information,
+        };
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join(FILE);
+        let mut study = open(&plan, &path).expect("a new study");
+        assert_eq!(plan.missing(&study).len(), 6);
+        for (images, seed, information) in [(20, 1, 0.2), (10, 1, 0.4)] {
+            let model = BySize {
+                images,
+                seed,
+                means: means(information),
+                by_digit: vec![None; 10],
+            };
+            Found::BySize(model).add_to(&mut study);
+        }
+        assert_eq!(study.by_size[0].images, 10);
+        assert_eq!(study.correlations.mutual_information, Some(-1.0));
+        assert_eq!(study.correlations.predictive_entropy, None);
+        save(&study, &path).expect("saved");
+        let study = open(&plan, &path).expect("the same settings");
+        assert_eq!(
+            plan.missing(&study),
+            [
+                Training::Without { digit: 3, seed: 1 },
+                Training::Size {
+                    images: 20,
+                    seed: 2
+                },
+                Training::Size {
+                    images: 10,
+                    seed: 2
+                },
+                Training::Without { digit: 3, seed: 2 },
+            ]
+        );
+        let mut other = plan;
+        other.settings.steps = 4;
+        let error = open(&other, &path).expect_err("other settings");
+        assert!(error.to_string().contains("another --out"), "{error}");
+        std::fs::write(&path, "{}").expect("written");
+        let error = open(&other, &path).expect_err("no study");
+        assert!(
+            error.to_string().contains("host study epistemic"),
+            "{error}"
+        );
+    }
+}

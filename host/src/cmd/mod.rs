@@ -1,7 +1,6 @@
 //! One file per subcommand.
 
 pub mod bench;
-pub mod causes;
 pub mod data;
 pub mod doctor;
 pub mod evaluate;

@@ -1,6 +1,8 @@
 //! `host evaluate`: one set of figures whichever engine and however many threads find them.
 
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value};
 use shared::triage::Cause;
@@ -54,7 +56,7 @@ const QUALITY: [&str; 14] = [
 #[test]
 fn engines_agree_and_threads_change_nothing() {
     let model = model::trained();
-    let args = "--limit 200 --passes 50 --block 32 --ood fashion-mnist --engine";
+    let args = "--limit 200 --passes 50 --block 32 --ood fashion-mnist --bootstrap 200 --engine";
     let tract = evaluate(&model, &format!("{args} tract --threads 2"));
     let names = |value: &Value| -> Vec<String> {
         let entries = value.as_object().expect("an object");
@@ -71,6 +73,7 @@ fn engines_agree_and_threads_change_nothing() {
         "flags",
         "frames",
         "frames_per_second",
+        "intervals",
         "mean_passes",
         "nll_mean_logits",
         "ood_datasets",
@@ -149,7 +152,9 @@ fn engines_agree_and_threads_change_nothing() {
 fn compare(name: &str, a: &Value, b: &Value) {
     if let (Some(a), Some(b)) = (a.as_object(), b.as_object()) {
         for (key, value) in a {
-            if key != "engine" && !TIMING.contains(&key.as_str()) {
+            // An interval's limit is one resample or the next.
+            let apart = ["engine", "intervals"].contains(&key.as_str());
+            if !apart && !TIMING.contains(&key.as_str()) {
                 compare(&format!("{name}.{key}"), value, &b[key]);
             }
         }
@@ -168,6 +173,88 @@ fn compare(name: &str, a: &Value, b: &Value) {
     } else {
         assert_eq!(a, b, "{name}");
     }
+}
+
+#[test]
+fn every_metric_is_what_python_finds_in_the_records() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let records = folder.path().join("frames.jsonl");
+    let cache = device::source::cache_folder().expect("a cache folder");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/check_metrics.py");
+    for args in [
+        "--limit 700 --passes 20 --ood fashion-mnist",
+        "--limit 300 --passes 40 --adaptive --engine torch --bootstrap 0",
+    ] {
+        let args = format!("{args} --records {}", text(&records));
+        let report = evaluate(&model::trained(), &args);
+        assert_eq!(
+            report.contains_key("intervals"),
+            !args.contains("--bootstrap")
+        );
+        let mut python = Command::new(cache.join("venv/bin/python"))
+            .arg(&script)
+            .arg(&records)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("Python starts: if not, run scripts/setup");
+        let mut stdin = python.stdin.take().expect("a pipe");
+        let sent = stdin.write_all(Value::from(report).to_string().as_bytes());
+        drop(stdin);
+        let output = python.wait_with_output().expect("Python ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        sent.expect("Python reads");
+        let found = object(&stdout(&output));
+        assert!(found["compared"].as_u64() > Some(100), "{found:?}");
+    }
+}
+
+#[test]
+fn intervals_hold_the_figures_and_narrow_with_more_frames() {
+    let model = model::trained();
+    let interval = |report: &Map<String, Value>, name: &str| -> [f64; 2] {
+        let limits = &report["intervals"][name];
+        [0, 1].map(|end| limits[end].as_f64().unwrap_or_else(|| panic!("{name}")))
+    };
+    let args = "--passes 10 --bootstrap 400 --ood fashion-mnist --limit";
+    let few = evaluate(&model, &format!("{args} 100 --threads 1"));
+    let many = evaluate(&model, &format!("{args} 900 --threads 2"));
+    for name in ["accuracy", "nll", "brier", "aurc", "standard.nll"] {
+        let [low, high] = interval(&many, name);
+        let narrow = high - low;
+        let [low, high] = interval(&few, name);
+        assert!(narrow < high - low, "{name}");
+    }
+    let [low, high] = interval(&many, "accuracy");
+    let accuracy = many["accuracy"].as_f64().expect("a number");
+    assert!(low < accuracy && accuracy < high, "{many:?}");
+    // Nine hundred trials: the normal limits, and a quarter of them for the resamples.
+    let error = (accuracy * (1.0 - accuracy) / 900.0).sqrt();
+    assert!(
+        (high - low - 3.92 * error).abs() < 0.98 * error,
+        "{low} {high}"
+    );
+
+    let given = ["evaluate", "--model", text(&model)];
+    let command = |args: &'static str| given.into_iter().chain(args.split(' '));
+    let table = succeed("host", command("--limit 50 --passes 3 --bootstrap 39"));
+    assert!(table.contains(" ["), "{table}");
+    let output = run("host", command("--bootstrap 38"));
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_folder_without_classes_can_be_out_of_distribution() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    for name in ["a.pgm", "b.pgm", "c.pgm"] {
+        std::fs::write(folder.path().join(name), b"P5 2 2 255\n0123").expect("written");
+    }
+    let args = format!("--limit 20 --passes 3 --ood {}", text(folder.path()));
+    let report = evaluate(&model::trained(), &args);
+    assert_eq!(report["frames"], 23);
+    assert!(report["ood"]["auroc"]["1-margin"].is_number(), "{report:?}");
 }
 
 #[test]

@@ -8,7 +8,10 @@ use shared::stopping::Delta;
 
 use super::long::{INTERRUPTED, progress_bar, stop_flag};
 use crate::data::DatasetName;
-use crate::evaluate::{EngineChoice, Frames, Report, Requirement, Setup, judge};
+use crate::evaluate::{
+    EngineChoice, FEWEST_RESAMPLES, Frames, Report, Requirement, Setup, bootstrap, judge,
+    judge_with_outputs, write_records,
+};
 
 /// Measure how good a model's answers are, and its uncertainty.
 ///
@@ -51,7 +54,16 @@ Metrics, as --json and --require name them (T passes; p = mean probabilities, z 
                                   the standard test phase
 SCORE is predictive_entropy, mutual_information, expected_entropy, variation_ratio, 1-confidence,
 1-margin or standard_deviation (of the winning class's probability over the passes); without passes
-there are predictive_entropy, 1-confidence and 1-margin.
+there are predictive_entropy, 1-confidence and 1-margin. Frames with equal scores count in the mean
+of their orders.
+
+intervals holds, under the same names, 95 % percentile bootstrap intervals (Efron and Tibshirani
+1993): what the metrics might have been had other frames been drawn, the data set's and those of
+--ood separately. They say nothing about training the model again.
+
+--records writes a line per frame: frame, set, index in it, label (null if out of distribution),
+class, probabilities and logits (means over the passes, at full precision), scores, causes, passes,
+and standard: class, probabilities, logits and scores.
 
 Exit codes: 0 done, 1 failed or a --require does not hold, 2 wrong usage, 130 interrupted.
 
@@ -60,6 +72,7 @@ Examples:
   host evaluate --model out/model.onnx --engine ort --ood fashion-mnist --json
   host evaluate --model out/model.onnx --limit 1000 --require 'accuracy>=0.98' --require 'ece<=0.03'
   host evaluate --model out/model.onnx --adaptive --delta 1e-3
+  host evaluate --model out/model.onnx --ood pictures/ --records frames.jsonl
   host evaluate --model out --engine torch          the weights that the model was exported from")]
 pub struct Args {
     /// ONNX classifier with live dropout; for torch also a model.safetensors or its folder.
@@ -81,7 +94,8 @@ pub struct Args {
     /// mnist, fashion-mnist, or a folder with one sub-folder of images per class: its test images.
     #[arg(long, default_value = "mnist")]
     dataset: DatasetName,
-    /// A data set that the model does not know, to be told from the other by its uncertainty.
+    /// A data set that the model does not know, to be told from the other by its uncertainty; also a
+    /// folder of images without classes.
     #[arg(long, value_name = "DATASET")]
     ood: Option<DatasetName>,
     /// The first N images only, of each data set.
@@ -96,6 +110,12 @@ pub struct Args {
     /// Passes per batch of the engine; less takes less memory.
     #[arg(long, value_name = "B", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     block: u32,
+    /// Bootstrap resamples for the 95 % intervals of the metrics; 0 for no intervals.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = resamples)]
+    bootstrap: u32,
+    /// Write what the network said about each frame, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
     /// Fail unless this holds: METRIC>=VALUE or METRIC<=VALUE. May be given several times.
     #[arg(long, value_name = "LIMIT")]
     require: Vec<Requirement>,
@@ -140,14 +160,33 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     )?;
     let stop = stop_flag()?;
     let bar = progress_bar("judging", frames.len() as u64, 0);
-    let judgements = judge(&setup, &frames, threads, &stop, &|frames| bar.inc(frames));
-    bar.finish_and_clear();
-    let Some(judgements) = judgements? else {
-        tracing::warn!("interrupted");
-        std::process::exit(INTERRUPTED);
+    let advance = |frames| bar.inc(frames);
+    // Outputs are kept only where they are asked for: classes make them large.
+    let judged = match &args.records {
+        None => judge(&setup, &frames, threads, &stop, &advance)
+            .map(|judged| judged.map(|judgements| (judgements, None))),
+        Some(path) => judge_with_outputs(&setup, &frames, threads, &stop, &advance)
+            .map(|judged| judged.map(|(judgements, outputs)| (judgements, Some((path, outputs))))),
     };
+    bar.finish_and_clear();
+    let Some((judgements, records)) = judged? else {
+        interrupted();
+    };
+    if let Some((path, outputs)) = records {
+        write_records(path, &frames, &judgements.frames, &outputs)?;
+    }
 
-    let report = Report::new(&judgements);
+    let mut report = Report::new(&judgements);
+    if args.bootstrap > 0 {
+        let bar = progress_bar("resampling", args.bootstrap.into(), 0);
+        let advance = |resamples| bar.inc(resamples);
+        let found = bootstrap(&judgements.frames, args.bootstrap, threads, &stop, &advance);
+        bar.finish_and_clear();
+        report.intervals = Some(match found? {
+            Some(intervals) => intervals,
+            None => interrupted(),
+        });
+    }
     let values = serde_json::to_value(&report)?;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -162,4 +201,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .collect();
     ensure!(broken.is_empty(), "{}", broken.join("; "));
     Ok(())
+}
+
+fn interrupted() -> ! {
+    tracing::warn!("interrupted");
+    std::process::exit(INTERRUPTED)
+}
+
+/// A number of resamples that intervals can be told from, or none.
+pub(super) fn resamples(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) if number == 0 || number >= FEWEST_RESAMPLES => Ok(number),
+        _ => Err(format!("use 0, or {FEWEST_RESAMPLES} resamples or more")),
+    }
 }

@@ -20,6 +20,7 @@ pub use corrupt::{
     Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, rotate,
     write_corrupted,
 };
+pub(crate) use folder::load as load_folder;
 pub use mix::{MixEntry, MixKind, MixPlan, write_mix};
 pub use random::{Purpose, Random};
 
@@ -135,8 +136,21 @@ impl DatasetName {
         match self {
             Self::Mnist => installed("mnist", split, &DIGITS),
             Self::FashionMnist => installed("fashion-mnist", split, &FASHION),
-            Self::Folder(path) => folder::load(path, split),
+            Self::Folder(path) => Ok(folder::load(path, Some(split))?.0),
         }
+    }
+
+    /// Reads one part of a data set of which the classes do not matter. A folder that holds images
+    /// itself, not in sub-folders, is taken whole, as one class.
+    ///
+    /// # Errors
+    /// As [`DatasetName::load`].
+    pub fn load_unlabelled(&self, split: Split) -> Result<Dataset, DataError> {
+        let pictures = match self {
+            Self::Folder(path) => folder::load_pictures(path)?,
+            _ => None,
+        };
+        pictures.map_or_else(|| self.load(split), Ok)
     }
 }
 

@@ -28,6 +28,10 @@ pub enum Purpose {
     Weights,
     /// The order in which training sets of growing size are filled.
     Study,
+    /// The frames of a bootstrap resample (index = resample).
+    Bootstrap,
+    /// Which calibration frames thresholds are tuned on, and which they are tested on.
+    CalibrationSplit,
 }
 
 /// A stream of Philox4x32-10 blocks.

@@ -5,148 +5,23 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use device::engine::Engine;
 use device::inference::{Inference, Outcome, Settings};
 use device::session::{LinuxInference, MAX_CLASSES};
 use shared::image::GrayFrame;
 use shared::stopping::Delta;
+use shared::uncertainty::Measures;
 
-use super::engine::{Opened, Setup};
+use super::engine::Setup;
+use super::frames::Frames;
 use super::judged::{Judged, Judgements, Run, Standard};
-use crate::data::{Dataset, DatasetName, SIDE, Split};
+use super::records::{BothPhases, Outputs};
+use crate::data::SIDE;
 use crate::parallel::in_blocks;
 
 /// Frames that a thread takes at a time: few, so that threads end together and Ctrl-C is heard.
 const BLOCK: usize = 8;
-
-/// Images of one kind.
-#[derive(Debug, Clone)]
-pub struct ImageSet {
-    /// What they are called in messages.
-    pub name: String,
-    /// The images and their labels.
-    pub images: Dataset,
-    /// Whether their labels are the model's classes; if not, they are out of distribution and have
-    /// no right answer.
-    pub known: bool,
-}
-
-/// What is judged: image sets, one after the other. A frame's number is the images' before it.
-#[derive(Debug)]
-pub struct Frames {
-    sets: Vec<ImageSet>,
-    /// The number of each set's first frame, and after them the number of frames.
-    starts: Vec<usize>,
-}
-
-impl Frames {
-    /// The frames of these sets, in this order.
-    #[must_use]
-    pub fn new(sets: Vec<ImageSet>) -> Self {
-        let mut starts = vec![0];
-        for set in &sets {
-            starts.push(starts[starts.len() - 1] + set.images.len());
-        }
-        Self { sets, starts }
-    }
-
-    /// The test images of a data set, and of another one that the model does not know; of each the
-    /// first `limit` images, if given.
-    ///
-    /// # Errors
-    /// A data set is absent, damaged, or has no images.
-    pub fn load(
-        dataset: &DatasetName,
-        ood: Option<&DatasetName>,
-        limit: Option<usize>,
-    ) -> anyhow::Result<Self> {
-        let load = |name: &DatasetName, known| -> anyhow::Result<_> {
-            let mut images = name.load(Split::Test)?;
-            images.truncate(limit.unwrap_or(usize::MAX));
-            Ok(ImageSet {
-                name: name.to_string(),
-                images,
-                known,
-            })
-        };
-        let mut sets = vec![load(dataset, true)?];
-        if let Some(ood) = ood {
-            sets.push(load(ood, false)?);
-        }
-        Ok(Self::new(sets))
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.starts[self.sets.len()]
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The sets.
-    #[must_use]
-    pub fn sets(&self) -> &[ImageSet] {
-        &self.sets
-    }
-
-    /// The numbers of the frames of set `set`.
-    ///
-    /// # Panics
-    /// If there is no such set.
-    #[must_use]
-    pub fn numbers(&self, set: usize) -> Range<usize> {
-        self.starts[set]..self.starts[set + 1]
-    }
-
-    /// The set that frame `number` comes from, and its index there.
-    ///
-    /// # Panics
-    /// If there is no such frame.
-    #[must_use]
-    pub fn find(&self, number: usize) -> (&ImageSet, usize) {
-        let set = self.starts.partition_point(|&start| start <= number) - 1;
-        (&self.sets[set], number - self.starts[set])
-    }
-
-    /// The right class of frame `number`, if it shows one of the model's.
-    ///
-    /// # Panics
-    /// If there is no such frame.
-    #[must_use]
-    pub fn label(&self, number: usize) -> Option<usize> {
-        let (set, index) = self.find(number);
-        set.known.then(|| usize::from(set.images.labels[index]))
-    }
-
-    /// Whether a model with these classes can be asked for those of the known sets; `tell` of what is odd.
-    fn fit(&self, opened: &Opened, tell: bool) -> anyhow::Result<()> {
-        for ImageSet { name, images, .. } in self.sets.iter().filter(|set| set.known) {
-            let (model, data) = (opened.inference.engine().classes(), &images.class_names);
-            ensure!(
-                model == data.len(),
-                "the model has {model} classes and {name} has {}",
-                data.len()
-            );
-            if tell && opened.labels != *data {
-                tracing::warn!(
-                    "the model's classes ({}) are not named as those of {name} ({}): was it trained on them?",
-                    opened.labels.join(", "),
-                    data.join(", ")
-                );
-            }
-        }
-        if tell && !opened.calibrated {
-            tracing::warn!("the model file carries no thresholds: generic ones are in force");
-        }
-        Ok(())
-    }
-}
 
 /// Judges every frame on `threads` threads, each with its own engine, and then asks the standard
 /// test phase; the figures do not depend on the number of threads. `None` if `stop` was set before
@@ -162,6 +37,33 @@ pub fn judge(
     stop: &AtomicBool,
     advance: &dyn Fn(u64),
 ) -> anyhow::Result<Option<Judgements>> {
+    let found = both_phases(setup, frames, threads, stop, advance, &|_| ())?;
+    Ok(found.map(|(judgements, _)| judgements))
+}
+
+/// As [`judge`], and keeps what the network put out for every frame.
+///
+/// # Errors
+/// As [`judge`].
+pub fn judge_with_outputs(
+    setup: &Setup,
+    frames: &Frames,
+    threads: usize,
+    stop: &AtomicBool,
+    advance: &dyn Fn(u64),
+) -> anyhow::Result<Option<(Judgements, BothPhases)>> {
+    both_phases(setup, frames, threads, stop, advance, &Outputs::of)
+}
+
+/// Judgements and, of each frame, what `output` keeps of the measures of both test phases.
+fn both_phases<O: Send>(
+    setup: &Setup,
+    frames: &Frames,
+    threads: usize,
+    stop: &AtomicBool,
+    advance: &dyn Fn(u64),
+    output: &(impl Fn(&Measures<MAX_CLASSES>) -> O + Sync),
+) -> anyhow::Result<Option<(Judgements, BothPhases<O>)>> {
     let threads = threads.clamp(1, frames.len().div_ceil(BLOCK).max(1));
     let (ready, about) = (OnceLock::new(), OnceLock::new());
     let starts = (0..threads).map(|thread| {
@@ -176,31 +78,39 @@ pub fn judge(
                 settings: inference.settings().clone(),
             });
             ready.get_or_init(Instant::now);
-            let judge =
-                move |number, outcome: &Outcome<_>| Judged::new(outcome, frames.label(number));
-            Ok(move |block| judge_block(&mut inference, frames, block, &judge))
+            let keep = move |number, outcome: &Outcome<_>| {
+                let judged = Judged::new(outcome, frames.label(number));
+                (judged, output(&outcome.measures))
+            };
+            Ok(move |block| judge_block(&mut inference, frames, block, &keep))
         }
     });
-    let Some(mut judged) = in_blocks(frames.len(), BLOCK, starts, stop, advance)? else {
+    let Some(found) = in_blocks(frames.len(), BLOCK, starts, stop, advance)? else {
         return Ok(None);
     };
     let seconds = ready
         .get()
         .map_or(0.0, |ready| ready.elapsed().as_secs_f64());
-    let about = about.into_inner().context("there are no frames")?;
+    let (mut judged, monte_carlo): (Vec<Judged>, Vec<O>) = found.into_iter().unzip();
+    let about = about.into_inner().context("no engine was opened")?;
+    let mut outputs = BothPhases {
+        monte_carlo,
+        standard: Vec::new(),
+    };
     if let Err(error) = setup.open_standard(&about.settings) {
         tracing::warn!("no standard test phase: {error:#}");
     } else {
         let starts = (0..threads).map(|_| || setup.open_standard(&about.settings));
-        let Some(standard) = judge_standard(frames, starts, stop)? else {
+        let Some(standard) = judge_standard(frames, starts, stop, output)? else {
             return Ok(None);
         };
-        for (frame, standard) in judged.iter_mut().zip(standard) {
+        for (frame, (standard, output)) in judged.iter_mut().zip(standard) {
             frame.standard = Some(standard);
+            outputs.standard.push(output);
         }
     }
     let names = |known| {
-        let sets = frames.sets.iter().filter(|set| set.known == known);
+        let sets = frames.sets().iter().filter(|set| set.known == known);
         sets.map(|set| set.name.clone()).collect()
     };
     let run = Run {
@@ -215,10 +125,11 @@ pub fn judge(
         seconds,
         threads,
     };
-    Ok(Some(Judgements {
+    let judgements = Judgements {
         frames: judged,
         run,
-    }))
+    };
+    Ok(Some((judgements, outputs)))
 }
 
 /// What the first engine that is ready tells of all.
@@ -229,16 +140,18 @@ struct About {
 }
 
 /// What the network says about every frame without dropout, on as many threads as there are starts.
-fn judge_standard(
+fn judge_standard<O: Send>(
     frames: &Frames,
     starts: impl Iterator<Item = impl FnOnce() -> anyhow::Result<LinuxInference> + Send>,
     stop: &AtomicBool,
-) -> anyhow::Result<Option<Vec<Standard>>> {
+    output: &(impl Fn(&Measures<MAX_CLASSES>) -> O + Sync),
+) -> anyhow::Result<Option<Vec<(Standard, O)>>> {
     let starts = starts.map(|open| {
-        || {
+        move || {
             let mut inference = open()?;
-            let keep = |number, outcome: &Outcome<_>| {
-                Standard::new(&outcome.measures, frames.label(number))
+            let keep = move |number, outcome: &Outcome<_>| {
+                let standard = Standard::new(&outcome.measures, frames.label(number));
+                (standard, output(&outcome.measures))
             };
             Ok(move |block| judge_block(&mut inference, frames, block, &keep))
         }
@@ -280,6 +193,8 @@ mod tests {
     use shared::triage::Thresholds;
 
     use super::*;
+    use crate::data::Dataset;
+    use crate::evaluate::ImageSet;
 
     /// Two classes; the logit of frame 12 is not a number.
     struct Sick(u32);

@@ -282,6 +282,11 @@ impl Sample {
         }
     }
 
+    /// Frames with an answer.
+    pub(super) fn known(&self) -> u32 {
+        self.known as u32
+    }
+
     /// The metrics when frame `i` counts `counts[i]` times. `room` is working memory.
     pub(super) fn metrics(&self, counts: &[u32], room: &mut Vec<Ties>) -> Metrics {
         let (known, foreign) = counts.split_at(self.known);

@@ -1,7 +1,9 @@
 //! What an evaluation finds, as one JSON object or as a table.
 
 use serde::Serialize;
+use serde_json::Value;
 
+use super::bootstrap::Intervals;
 use super::judged::{Judgements, Run};
 use super::metrics::Metrics;
 
@@ -11,20 +13,43 @@ pub struct Report {
     /// The figures.
     #[serde(flatten)]
     pub metrics: Metrics,
+    /// 95 % intervals of the figures, if they were worked out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intervals: Option<Intervals>,
     /// How it was measured.
     #[serde(flatten)]
     pub run: Run,
 }
 
 impl Report {
-    /// Sums up judged frames; see [`Metrics::new`].
+    /// Sums up judged frames; see [`Metrics::new`]. Without intervals.
     #[must_use]
     pub fn new(judgements: &Judgements) -> Self {
         Self {
             metrics: Metrics::new(&judgements.frames),
+            intervals: None,
             run: judgements.run.clone(),
         }
     }
+}
+
+/// Every figure under the name that it has in JSON, keys joined by dots; `None` where it is null.
+pub(super) fn figures(found: &impl Serialize) -> serde_json::Result<Vec<(String, Option<f64>)>> {
+    fn collect(name: String, value: &Value, all: &mut Vec<(String, Option<f64>)>) {
+        match value {
+            Value::Object(entries) => {
+                for (key, value) in entries {
+                    let dot = if name.is_empty() { "" } else { "." };
+                    collect(format!("{name}{dot}{key}"), value, all);
+                }
+            }
+            Value::Number(_) | Value::Null => all.push((name, value.as_f64())),
+            _ => {}
+        }
+    }
+    let mut all = Vec::new();
+    collect(String::new(), &serde_json::to_value(found)?, &mut all);
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -84,7 +109,7 @@ mod tests {
             assert_eq!(report["standard"][name], report[name], "{name}");
         }
         let close = |name: &str, expected: f64| {
-            let found = report.pointer(name).and_then(serde_json::Value::as_f64);
+            let found = report.pointer(name).and_then(Value::as_f64);
             let found = found.unwrap_or_else(|| panic!("{name} is missing"));
             // The logits are 32-bit numbers.
             assert!(

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::judged::{Judged, Judgements, Run, Standard};
-use super::report::Report;
+use super::report::{Report, figures};
 
 /// A figure of the report that must be at least, or at most, a value: `accuracy>=0.99`,
 /// `ood.auroc.predictive_entropy>=0.9`.
@@ -95,19 +95,6 @@ fn find<'a>(report: &'a Value, name: &str) -> Option<&'a Value> {
 
 /// Every metric's name, as the report has them.
 fn names() -> Vec<String> {
-    fn collect(prefix: &str, value: &Value, names: &mut Vec<String>) {
-        match value {
-            Value::Object(entries) => {
-                for (key, value) in entries {
-                    let dot = if prefix.is_empty() { "" } else { "." };
-                    collect(&format!("{prefix}{dot}{key}"), value, names);
-                }
-            }
-            Value::String(_) => {}
-            _ => names.push(prefix.to_owned()),
-        }
-    }
-    let mut names = Vec::new();
     // A frame out of distribution, so that there is everything a report can have.
     let frame = Judged {
         standard: Some(Standard::default()),
@@ -117,10 +104,8 @@ fn names() -> Vec<String> {
         frames: vec![frame],
         run: Run::default(),
     };
-    if let Ok(report) = serde_json::to_value(Report::new(&judgements)) {
-        collect("", &report, &mut names);
-    }
-    names
+    let figures = figures(&Report::new(&judgements)).unwrap_or_default();
+    figures.into_iter().map(|(name, _)| name).collect()
 }
 
 #[cfg(test)]

@@ -1,86 +1,156 @@
 //! A report as text.
 
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 
-use super::metrics::Quality;
-use super::report::Report;
-use super::score::Named;
+use super::bootstrap::Intervals;
+use super::report::{Report, figures};
+use super::score::{SCORE_NAMES, STANDARD_SCORE_NAMES};
 
-/// Width of the names, and of each column after them.
-const NAME: usize = 20;
-const COLUMN: usize = 11;
+/// Width of the names.
+const NAME: usize = 26;
+/// Width of a number.
+const NUMBER: usize = 9;
+/// Width of an interval and the space before it.
+const INTERVAL: usize = 19;
+
+/// Figures by name, with what is said about them.
+const FIGURES: [(&str, &str); 11] = [
+    ("accuracy", "share of right answers"),
+    ("nll", "nats, of the mean probabilities"),
+    ("nll_mean_logits", "nats, of the mean raw outputs"),
+    ("ece", "calibration error, 15 bins of equal width"),
+    ("adaptive_ece", "calibration error, 15 bins of equal mass"),
+    ("brier", "over all classes, 0 to 2"),
+    ("aurc", "risk over coverage, by predictive entropy"),
+    ("mean_passes", "passes per frame"),
+    ("accepted", "share of frames"),
+    ("accuracy_accepted", "share of right answers among them"),
+    ("ood.accepted", "share of frames out of distribution"),
+];
+
+/// Groups of columns per score: what a group is about, and each column's head and metric, in which
+/// `*` stands for the score.
+const GROUPS: [(&str, &[(&str, &str)]); 3] = [
+    (
+        "wrong answers",
+        &[
+            ("auroc", "auroc_misclassification.*"),
+            ("aupr", "aupr_misclassification.*"),
+            ("fpr95", "fpr95_misclassification.*"),
+        ],
+    ),
+    (
+        "surest first",
+        &[
+            ("aurc", "aurc_by_score.*"),
+            ("risk at 0.95", "risk_at_coverage.*.0.95"),
+            ("coverage at 0.001", "coverage_at_risk.*.0.001"),
+        ],
+    ),
+    (
+        "ood",
+        &[
+            ("auroc", "ood.auroc.*"),
+            ("aupr", "ood.aupr.*"),
+            ("fpr95", "ood.fpr95.*"),
+        ],
+    ),
+];
+
+/// Test phases: name, what their metrics' names begin with, and their scores.
+const PHASES: [(&str, &str, &[&str]); 2] = [
+    ("MC dropout", "", &SCORE_NAMES),
+    ("standard", "standard.", &STANDARD_SCORE_NAMES),
+];
+
+/// The numbers of the table.
+struct Cells<'a> {
+    figures: BTreeMap<String, Option<f64>>,
+    intervals: Option<&'a Intervals>,
+}
+
+impl Cells<'_> {
+    fn width(&self) -> usize {
+        NUMBER + self.intervals.map_or(0, |_| INTERVAL)
+    }
+
+    /// A figure with its interval; `-` where there is none.
+    fn cell(&self, name: &str) -> String {
+        let rest = self.width() - NUMBER;
+        let Some(Some(value)) = self.figures.get(name) else {
+            return format!("{:>NUMBER$}{:rest$}", "-", "");
+        };
+        // Shares and nats; what is larger is a number of passes.
+        let decimals = if *value < 10.0 { 5 } else { 2 };
+        let interval = self.intervals.and_then(|all| *all.0.get(name)?);
+        let interval = interval.map_or_else(String::new, |[low, high]| {
+            format!(" [{low:.decimals$}, {high:.decimals$}]")
+        });
+        format!("{value:>NUMBER$.decimals$}{interval:rest$}")
+    }
+
+    /// A test phase's scores, a line each.
+    fn scores(
+        &self,
+        text: &mut String,
+        (phase, prefix, scores): (&str, &str, &[&str]),
+    ) -> fmt::Result {
+        for (what, columns) in GROUPS {
+            let metric = |pattern: &str, score| format!("{prefix}{}", pattern.replace('*', score));
+            if !self.figures.contains_key(&metric(columns[0].1, scores[0])) {
+                continue;
+            }
+            write!(text, "\n{:NAME$}", format!("{phase}: {what}"))?;
+            let width = self.width();
+            for (head, _) in columns {
+                write!(text, " {:width$}", format!("{head:>NUMBER$}"))?;
+            }
+            for score in scores {
+                write!(text, "\n{score:NAME$}")?;
+                for (_, pattern) in columns {
+                    write!(text, " {}", self.cell(&metric(pattern, score)))?;
+                }
+            }
+            writeln!(text)?;
+        }
+        Ok(())
+    }
+}
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let metrics = &self.metrics;
-        let (monte_carlo, standard) = (&metrics.monte_carlo, metrics.standard.as_ref());
-        writeln!(
-            f,
-            "{:NAME$} {:>COLUMN$} {:>COLUMN$}",
-            "", "MC dropout", "standard"
-        )?;
-        let both =
-            |value: &dyn Fn(&Quality) -> f64| (Some(value(monte_carlo)), standard.map(value));
-        let alone = |value| (value, None);
-        for (name, (monte_carlo, standard), says) in [
-            ("accuracy", both(&|q| q.accuracy), "share of right answers"),
-            ("nll", both(&|q| q.nll), "nats, of the mean probabilities"),
-            (
-                "nll_mean_logits",
-                alone(Some(metrics.nll_mean_logits)),
-                "nats, of the mean raw outputs",
-            ),
-            (
-                "ece",
-                both(&|q| q.ece),
-                "calibration error, 15 bins of equal width",
-            ),
-            (
-                "adaptive_ece",
-                both(&|q| q.adaptive_ece),
-                "calibration error, 15 bins of equal mass",
-            ),
-            ("brier", both(&|q| q.brier), "over all classes, 0 to 2"),
-            (
-                "aurc",
-                both(&|q| q.aurc),
-                "risk over coverage, by predictive entropy",
-            ),
-            (
-                "mean_passes",
-                alone(Some(metrics.mean_passes)),
-                "passes per frame",
-            ),
-            ("accepted", alone(Some(metrics.accepted)), "share of frames"),
-            (
-                "accuracy_accepted",
-                alone(metrics.accuracy_accepted),
-                "share of right answers among them",
-            ),
-        ] {
-            writeln!(
-                f,
-                "{name:NAME$} {} {}  {says}",
-                Cell(monte_carlo),
-                Cell(standard)
-            )?;
+        let cells = Cells {
+            figures: figures(&self.metrics)
+                .map_err(|_| fmt::Error)?
+                .into_iter()
+                .collect(),
+            intervals: self.intervals.as_ref(),
+        };
+        let width = cells.width();
+        let mut text = format!("{:NAME$}", "");
+        for (phase, _, _) in PHASES {
+            write!(text, " {phase:width$}")?;
         }
-        if let Some(accepted) = monte_carlo.ood.as_ref().and_then(|ood| ood.accepted) {
-            writeln!(
-                f,
-                "{:NAME$} {} {:COLUMN$}  share of frames out of distribution",
-                "ood.accepted",
-                Cell(Some(accepted)),
-                ""
-            )?;
+        for (name, says) in FIGURES {
+            if cells.figures.contains_key(name) {
+                write!(text, "\n{name:NAME$}")?;
+                for (_, prefix, _) in PHASES {
+                    write!(text, " {}", cells.cell(&format!("{prefix}{name}")))?;
+                }
+                write!(text, "  {says}")?;
+            }
         }
-        scores(f, "MC dropout", monte_carlo)?;
-        if let Some(standard) = standard {
-            scores(f, "standard", standard)?;
+        writeln!(text)?;
+        for phase in PHASES {
+            cells.scores(&mut text, phase)?;
+        }
+        for line in text.lines() {
+            writeln!(f, "{}", line.trim_end())?;
         }
 
         writeln!(f, "\nflags")?;
-        for (cause, count) in &metrics.flags.0 {
+        for (cause, count) in &self.metrics.flags.0 {
             writeln!(f, "  {cause:18} {count:>6}")?;
         }
         let run = &self.run;
@@ -95,75 +165,5 @@ impl fmt::Display for Report {
             run.threads,
             if run.threads == 1 { "" } else { "s" }
         )
-    }
-}
-
-/// A test phase's scores, a line each.
-fn scores(f: &mut fmt::Formatter<'_>, phase: &str, quality: &Quality) -> fmt::Result {
-    let groups: Vec<(&str, Vec<(&str, Column<'_>)>)> = [
-        Some((
-            "wrong answers",
-            vec![
-                ("auroc", Column::Maybe(&quality.auroc_misclassification)),
-                ("aupr", Column::Maybe(&quality.aupr_misclassification)),
-                ("fpr95", Column::Maybe(&quality.fpr95_misclassification)),
-                ("aurc", Column::Always(&quality.aurc_by_score)),
-            ],
-        )),
-        quality.ood.as_ref().map(|ood| {
-            (
-                "ood",
-                vec![
-                    ("auroc", Column::Maybe(&ood.auroc)),
-                    ("aupr", Column::Maybe(&ood.aupr)),
-                    ("fpr95", Column::Maybe(&ood.fpr95)),
-                ],
-            )
-        }),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    for (what, columns) in groups {
-        write!(f, "\n{:NAME$}", format!("{phase}: {what}"))?;
-        for (name, _) in &columns {
-            write!(f, " {name:>COLUMN$}")?;
-        }
-        writeln!(f)?;
-        for (index, (score, _)) in quality.aurc_by_score.0.iter().enumerate() {
-            write!(f, "{score:NAME$}")?;
-            for (_, column) in &columns {
-                write!(f, " {}", Cell(column.value(index)))?;
-            }
-            writeln!(f)?;
-        }
-    }
-    Ok(())
-}
-
-/// A metric of each score.
-enum Column<'a> {
-    Always(&'a Named<f64>),
-    Maybe(&'a Named<Option<f64>>),
-}
-
-impl Column<'_> {
-    fn value(&self, score: usize) -> Option<f64> {
-        match self {
-            Self::Always(values) => Some(values.0[score].1),
-            Self::Maybe(values) => values.0[score].1,
-        }
-    }
-}
-
-/// A number of the table; `-` where there is none.
-struct Cell(Option<f64>);
-
-impl fmt::Display for Cell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(value) if value.is_finite() => write!(f, "{value:>COLUMN$.5}"),
-            _ => write!(f, "{:>COLUMN$}", "-"),
-        }
     }
 }

@@ -148,12 +148,6 @@ impl Thresholds {
         }
     }
 
-    /// The limit that belongs to a cause.
-    #[must_use]
-    pub const fn limit(&self, cause: Cause) -> f32 {
-        self.named()[cause.index()].1
-    }
-
     /// The limit that belongs to a cause, to be changed.
     pub const fn limit_mut(&mut self, cause: Cause) -> &mut f32 {
         match cause {
@@ -192,10 +186,14 @@ impl Thresholds {
     }
 
     fn crossed(&self, values: impl Iterator<Item = (Cause, f32)>) -> Causes {
+        let limits = self.named();
         values
-            .filter(|&(cause, value)| match cause.side() {
-                Side::Above => value > self.limit(cause),
-                Side::Below => value < self.limit(cause),
+            .filter(|&(cause, value)| {
+                let (_, limit) = limits[cause.index()];
+                match cause.side() {
+                    Side::Above => value > limit,
+                    Side::Below => value < limit,
+                }
             })
             .map(|(cause, _)| cause)
             .collect()

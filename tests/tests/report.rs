@@ -64,11 +64,14 @@ fn the_page_is_whole_in_a_browser_and_shows_what_the_json_holds() {
     let seen: Value = serde_json::from_slice(&seen.stdout).expect("one JSON object");
     let figures = seen["figures"].as_array().expect("figures");
     for title in [
+        "Reliability",
+        "Risk and coverage",
         "Total uncertainty",
         "Aleatoric uncertainty",
         "Epistemic uncertainty",
         "occlusion block",
         "translation",
+        "Which cause is named",
         "Softmax inputs",
         "Softmax outputs",
         "How many passes are enough",
@@ -84,6 +87,15 @@ fn the_page_is_whole_in_a_browser_and_shows_what_the_json_holds() {
     let page = std::fs::read_to_string(&page).expect("text");
     let accuracy = data["evaluation"]["accuracy"].as_f64().expect("a number");
     assert!(page.contains(&format!("{:.2} %", 100.0 * accuracy)));
+    let interval = &data["evaluation"]["intervals"]["accuracy"];
+    let ends = [&interval[0], &interval[1]].map(|end| end.as_f64().expect("a number"));
+    assert!(ends[0] <= accuracy && accuracy <= ends[1], "{interval}");
+    assert!(page.contains(&format!("{:.2} %", 100.0 * ends[0])));
+    assert!(data["evaluation"]["standard"]["nll"].as_f64() > Some(0.0));
+    let coverage = data["curves"]["risk_coverage"].as_array().expect("points");
+    assert_eq!(coverage.last().map(|point| &point[0]), Some(&1.0.into()));
+    let risk = coverage.last().and_then(|point| point[1].as_f64());
+    assert!((risk.expect("a number") - (1.0 - accuracy)).abs() < 1e-12);
     let sha256 = data["configuration"]["sha256"].as_str().expect("text");
     assert!(sha256.len() == 64 && page.contains(sha256), "{sha256}");
     let shares = data["histograms"][0]["kinds"][0]["shares"].as_array();

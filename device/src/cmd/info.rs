@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use device::onnx::Model;
 use serde_json::json;
 
-/// Show a model's input, classes, dropout sites, normalisation, labels and thresholds.
+/// Show a model's input, classes, dropout sites, normalisation, labels, thresholds and calibration.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// ONNX classifier with live dropout.
@@ -37,6 +37,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             "normalisation": metadata.normalisation,
             "seed": metadata.seed,
             "thresholds": metadata.thresholds,
+            "calibration": metadata.calibration,
             "training": metadata.training,
         });
         writeln!(out, "{object}")?;
@@ -73,6 +74,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &metadata.thresholds {
         Some(thresholds) => writeln!(out, "thresholds     {}", serde_json::to_string(thresholds)?)?,
         None => writeln!(out, "thresholds     none: generic ones are used")?,
+    }
+    match &metadata.calibration {
+        Some(calibration) => writeln!(out, "calibration    {calibration}")?,
+        None => writeln!(out, "calibration    none: see host calibrate")?,
     }
     Ok(())
 }

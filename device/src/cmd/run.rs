@@ -180,9 +180,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         session.seed,
         session.model.classes()
     );
-    if !session.calibrated {
-        tracing::warn!("the model file carries no thresholds: generic ones are in force");
-    }
+    tell_calibration(args, &session);
 
     let mut tally = Tally::default();
     let result = judge_all(
@@ -230,6 +228,37 @@ fn open_session(args: &Args) -> anyhow::Result<Session> {
         .apply(session.inference.settings().thresholds)?;
     session.inference.set_thresholds(thresholds);
     Ok(session)
+}
+
+/// What the thresholds promise, and what in this run is unlike what was promised for.
+fn tell_calibration(args: &Args, session: &Session) {
+    if !session.calibrated {
+        tracing::warn!("the model file carries no thresholds: generic ones are in force");
+    }
+    let metadata = session.model.metadata();
+    let Some(calibration) = &metadata.calibration else {
+        return;
+    };
+    tracing::info!("calibration: {calibration}");
+    let settings = session.inference.settings();
+    if Some(settings.thresholds) != metadata.thresholds {
+        tracing::warn!(
+            "other thresholds than the calibrated ones are in force: they promise nothing"
+        );
+    }
+    if settings.passes != calibration.passes {
+        tracing::warn!(
+            "calibrated with {} passes a frame, run with {}: the thresholds promise nothing",
+            calibration.passes,
+            settings.passes
+        );
+    }
+    if args.model.adaptive {
+        tracing::warn!(
+            "calibrated with all passes: with --adaptive a verdict differs from theirs with probability {} at most",
+            args.model.delta
+        );
+    }
 }
 
 /// The loop: until the source ends, the limit is reached, or somebody stops it.

@@ -9,13 +9,14 @@ use shared::image::Normalisation;
 use shared::triage::Thresholds;
 use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
-use super::{DropoutSite, OnnxError, one_line};
+use super::{Calibration, DropoutSite, OnnxError, one_line};
 
+pub(super) const CALIBRATION: &str = "mcdropout.calibration";
 const LABELS: &str = "mcdropout.labels";
 const NORMALISATION: &str = "mcdropout.normalisation";
 const SEED: &str = "mcdropout.seed";
 const SITES: &str = "mcdropout.sites";
-const THRESHOLDS: &str = "mcdropout.thresholds";
+pub(super) const THRESHOLDS: &str = "mcdropout.thresholds";
 const TRAINING: &str = "mcdropout.training";
 
 /// What a model file tells about itself. What a file does not say has a default.
@@ -28,8 +29,10 @@ pub struct Metadata {
     pub normalisation: Vec<Normalisation>,
     /// Seed of the masks; by default 0.
     pub seed: u64,
-    /// Limits that flag a frame, if the model was calibrated.
+    /// Limits that flag a frame.
     pub thresholds: Option<Thresholds>,
+    /// What was promised about these limits, and how it was found.
+    pub calibration: Option<Calibration>,
     /// Summary of the training, for people to read.
     pub training: Option<serde_json::Value>,
 }
@@ -41,6 +44,7 @@ impl Default for Metadata {
             normalisation: vec![Normalisation::IDENTITY],
             seed: 0,
             thresholds: None,
+            calibration: None,
             training: None,
         }
     }
@@ -54,6 +58,17 @@ struct SiteEntry {
     ratio: f32,
     keep_bits: u32,
     shape: Vec<usize>,
+}
+
+pub(super) fn json<T: Serialize>(
+    key: &str,
+    value: &T,
+) -> Result<StringStringEntryProto, OnnxError> {
+    let value = serde_json::to_string(value).map_err(|e| refuse(key, &e))?;
+    Ok(StringStringEntryProto {
+        key: key.into(),
+        value,
+    })
 }
 
 fn refuse(key: &str, reason: &impl ToString) -> OnnxError {
@@ -84,6 +99,7 @@ impl Metadata {
             normalisation: parse(entries, NORMALISATION)?.unwrap_or(default.normalisation),
             seed: parse(entries, SEED)?.unwrap_or(default.seed),
             thresholds: parse::<Option<Thresholds>>(entries, THRESHOLDS)?.flatten(),
+            calibration: parse::<Option<Calibration>>(entries, CALIBRATION)?.flatten(),
             training: parse(entries, TRAINING)?,
         };
         if let Some(thresholds) = &metadata.thresholds {
@@ -98,13 +114,6 @@ impl Metadata {
     ///
     /// [`OnnxError::Metadata`] when a number is not one that JSON can hold.
     pub fn write(&self, model: &mut ModelProto, sites: &[DropoutSite]) -> Result<(), OnnxError> {
-        fn json<T: Serialize>(key: &str, value: &T) -> Result<StringStringEntryProto, OnnxError> {
-            let value = serde_json::to_string(value).map_err(|e| refuse(key, &e))?;
-            Ok(StringStringEntryProto {
-                key: key.into(),
-                value,
-            })
-        }
         let sites: Vec<SiteEntry> = sites
             .iter()
             .map(|site| SiteEntry {
@@ -123,10 +132,21 @@ impl Metadata {
         if let Some(thresholds) = &self.thresholds {
             entries.push(json(THRESHOLDS, thresholds)?);
         }
+        if let Some(calibration) = &self.calibration {
+            entries.push(json(CALIBRATION, calibration)?);
+        }
         if let Some(training) = &self.training {
             entries.push(json(TRAINING, training)?);
         }
-        let ours = [LABELS, NORMALISATION, SEED, SITES, THRESHOLDS, TRAINING];
+        let ours = [
+            CALIBRATION,
+            LABELS,
+            NORMALISATION,
+            SEED,
+            SITES,
+            THRESHOLDS,
+            TRAINING,
+        ];
         model
             .metadata_props
             .retain(|e| !ours.contains(&e.key.as_str()));

@@ -34,6 +34,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 
 mod analysis;
 mod bernoulli;
+mod calibration;
 mod dropout;
 mod ends;
 mod error;
@@ -48,6 +49,7 @@ mod standard;
 mod tests;
 mod validate;
 
+pub use calibration::Calibration;
 pub use error::OnnxError;
 pub use liveness::{DropoutSite, Idle, IdleDropout, Liveness};
 pub use metadata::Metadata;

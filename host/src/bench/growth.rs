@@ -190,6 +190,7 @@ fn lenet(width: usize) -> TrainedModel {
         normalisation: Normalisation::MNIST,
         seed: 1,
         thresholds: None,
+        calibration: None,
         training: None,
     }
 }

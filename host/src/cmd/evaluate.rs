@@ -209,7 +209,7 @@ fn interrupted() -> ! {
 }
 
 /// A number of resamples that intervals can be told from, or none.
-fn resamples(text: &str) -> Result<u32, String> {
+pub(super) fn resamples(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(number) if number == 0 || number >= FEWEST_RESAMPLES => Ok(number),
         _ => Err(format!("use 0, or {FEWEST_RESAMPLES} resamples or more")),

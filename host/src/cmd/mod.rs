@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub mod bench;
+pub mod calibrate;
 pub mod causes;
 pub mod data;
 pub mod doctor;

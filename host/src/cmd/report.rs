@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
+use super::evaluate::resamples;
 use super::long::{INTERRUPTED, progress_bar, stop_flag};
 use crate::data::DatasetName;
-use crate::evaluate::{EngineChoice, Frames, Setup, judge};
+use crate::evaluate::{EngineChoice, Frames, Setup, bootstrap, judge};
 use crate::files;
 use crate::report::{Configuration, Contents, Studies, Watch};
 use crate::study::epistemic::Epistemic;
@@ -54,7 +55,10 @@ pub struct Args {
     /// Threads, each with its own engine [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Seed of the dropout masks; the model's own if not given.
+    /// Bootstrap resamples for the 95 % intervals of the metrics; 0 for no intervals.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = resamples)]
+    bootstrap: u32,
+    /// Seed of the dropout masks, and of how images are spoilt; the model's own if not given.
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -110,7 +114,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         },
         advance: &|more| bar.inc(more),
     };
-    let contents = gather(&setup, &frames, epistemic, threads, watch);
+    let contents = gather(&setup, &frames, args.bootstrap, epistemic, threads, watch);
     bar.finish_and_clear();
     let Some(contents) = contents? else {
         tracing::warn!("interrupted");
@@ -128,6 +132,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 fn gather(
     setup: &Setup,
     frames: &Frames,
+    resamples: u32,
     epistemic: Option<Epistemic>,
     threads: usize,
     watch: Watch<'_>,
@@ -136,10 +141,22 @@ fn gather(
     let Some(judgements) = judge(setup, frames, threads, watch.stop, watch.advance)? else {
         return Ok(None);
     };
+    let intervals = match resamples {
+        0 => None,
+        resamples => {
+            (watch.begin)("resampling", resamples.into());
+            let frames = &judgements.frames;
+            let found = bootstrap(frames, resamples, threads, watch.stop, watch.advance)?;
+            let Some(intervals) = found else {
+                return Ok(None);
+            };
+            Some(intervals)
+        }
+    };
     let test = &frames.sets()[0].images;
     let Some(studies) = Studies::run(setup, test, epistemic, threads, watch)? else {
         return Ok(None);
     };
     let configuration = Configuration::new(setup, frames, &judgements.run)?;
-    Contents::new(configuration, frames, &judgements, studies).map(Some)
+    Contents::new(configuration, frames, &judgements, intervals, studies).map(Some)
 }

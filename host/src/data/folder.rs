@@ -12,8 +12,12 @@ use super::{DataError, Dataset, SIDE, Split};
 /// test image: MNIST's own proportion.
 const TEST_EVERY: usize = 6;
 
-/// Reads one part; sub-folder names, sorted, are the class names.
-pub(super) fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
+/// Reads one part, or all images of a folder that is not divided, and tells the file of each;
+/// sub-folder names, sorted, are the class names.
+pub(crate) fn load(
+    root: &Path,
+    split: Option<Split>,
+) -> Result<(Dataset, Vec<PathBuf>), DataError> {
     let refuse = |path: &Path, reason: String| DataError::content(path, reason);
     if !root.is_dir() {
         return Err(refuse(
@@ -24,8 +28,12 @@ pub(super) fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
     let divided = root.join("train").is_dir() && root.join("test").is_dir();
     let part = match split {
         _ if !divided => root.to_path_buf(),
-        Split::Train => root.join("train"),
-        Split::Test => root.join("test"),
+        Some(Split::Train) => root.join("train"),
+        Some(Split::Test) => root.join("test"),
+        None => {
+            let reason = "it is divided into train and test: say which";
+            return Err(refuse(root, reason.into()));
+        }
     };
     let classes = entries(&part, Path::is_dir)?;
     if divided {
@@ -54,35 +62,34 @@ pub(super) fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
         pixels: Vec::new(),
         labels: Vec::new(),
     };
+    let mut files = Vec::new();
     for (label, class) in classes.iter().enumerate() {
         let label = u16::try_from(label)
             .map_err(|_| refuse(&part, format!("{} classes are too many", classes.len())))?;
         let before = dataset.len();
-        for (index, file) in entries(class, |path| path.is_file() && is_picture(path))?
-            .iter()
-            .enumerate()
-        {
+        let pictures = entries(class, |path| path.is_file() && is_picture(path))?;
+        for (index, file) in pictures.into_iter().enumerate() {
             let is_test = index % TEST_EVERY == TEST_EVERY - 1;
-            if divided || is_test == (split == Split::Test) {
-                dataset.pixels.extend(read_image(file)?);
+            if divided || split.is_none_or(|split| is_test == (split == Split::Test)) {
+                dataset.pixels.extend(read_image(&file)?);
                 dataset.labels.push(label);
+                files.push(file);
             }
         }
         if dataset.len() == before {
-            let part = if split == Split::Train {
-                "training"
-            } else {
-                "test"
+            let reason = match split {
+                None => "no images (PNG, JPEG or PGM)",
+                Some(Split::Train) => {
+                    "no training images (PNG, JPEG or PGM; 6 or more, or train/ and test/ folders beside each other)"
+                }
+                Some(Split::Test) => {
+                    "no test images (PNG, JPEG or PGM; 6 or more, or train/ and test/ folders beside each other)"
+                }
             };
-            return Err(refuse(
-                class,
-                format!(
-                    "no {part} images (PNG, JPEG or PGM; 6 or more, or train/ and test/ folders beside each other)"
-                ),
-            ));
+            return Err(refuse(class, reason.into()));
         }
     }
-    Ok(dataset)
+    Ok((dataset, files))
 }
 
 /// Reads the images that lie in a folder itself, sorted by name, as one class named after it; `None`
@@ -149,6 +156,10 @@ fn read_image(path: &Path) -> Result<Vec<u8>, DataError> {
 mod tests {
     use super::*;
 
+    fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
+        Ok(super::load(root, Some(split))?.0)
+    }
+
     /// A folder of `classes` × `count` one-colour PGM images.
     fn pictures(root: &Path, classes: &[&str], count: usize) {
         for (label, class) in classes.iter().enumerate() {
@@ -173,6 +184,9 @@ mod tests {
         // `a` is the second name given, so its images start at 20; the sixth is 25.
         assert!(test.image(0).iter().all(|&pixel| pixel == 25));
         assert_eq!(train.image(5)[0], 26);
+        let (all, files) = super::load(root.path(), None).expect("all images");
+        assert_eq!((all.len(), files.len()), (14, 14));
+        assert_eq!(files[13], root.path().join("b/06.pgm"));
     }
 
     #[test]
@@ -182,6 +196,8 @@ mod tests {
         pictures(&root.path().join("test"), &["a", "b"], 2);
         assert_eq!(load(root.path(), Split::Train).expect("train").len(), 6);
         assert_eq!(load(root.path(), Split::Test).expect("test").len(), 4);
+        let error = super::load(root.path(), None).expect_err("which part?");
+        assert!(error.to_string().contains("say which"), "{error}");
         fs::create_dir(root.path().join("test/c")).expect("a class that train lacks");
         let error = load(root.path(), Split::Train).expect_err("classes differ");
         assert!(error.to_string().contains("same classes"), "{error}");

@@ -20,6 +20,7 @@ pub use corrupt::{
     Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, rotate,
     write_corrupted,
 };
+pub(crate) use folder::load as load_folder;
 pub use mix::{MixEntry, MixKind, MixPlan, write_mix};
 pub use random::{Purpose, Random};
 
@@ -135,7 +136,7 @@ impl DatasetName {
         match self {
             Self::Mnist => installed("mnist", split, &DIGITS),
             Self::FashionMnist => installed("fashion-mnist", split, &FASHION),
-            Self::Folder(path) => folder::load(path, split),
+            Self::Folder(path) => Ok(folder::load(path, Some(split))?.0),
         }
     }
 

@@ -30,6 +30,8 @@ pub enum Purpose {
     Study,
     /// The frames of a bootstrap resample (index = resample).
     Bootstrap,
+    /// Which calibration frames thresholds are tuned on, and which they are tested on.
+    CalibrationSplit,
 }
 
 /// A stream of Philox4x32-10 blocks.

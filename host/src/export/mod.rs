@@ -46,6 +46,7 @@ pub fn to_onnx(model: &TrainedModel) -> Result<Vec<u8>, ExportError> {
         normalisation: vec![model.normalisation],
         seed: model.seed,
         thresholds: model.thresholds,
+        calibration: model.calibration.clone(),
         training: model.training.clone(),
     };
     metadata.write(&mut proto, sites.sites())?;
@@ -104,6 +105,7 @@ mod tests {
         assert_eq!(metadata.normalisation, [model.normalisation]);
         assert_eq!(metadata.seed, model.seed);
         assert_eq!(metadata.thresholds, model.thresholds);
+        assert_eq!(metadata.calibration, model.calibration);
         assert_eq!(metadata.training, model.training);
         assert_eq!(bytes, to_onnx(&model).expect("exported again"));
     }

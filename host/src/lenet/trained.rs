@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use device::onnx::Calibration;
 use safetensors::SafeTensorError;
 use serde::{Deserialize, Serialize};
 use shared::image::Normalisation;
@@ -56,8 +57,10 @@ pub struct TrainedModel {
     pub normalisation: Normalisation,
     /// The seed of training; also the default seed of the masks in use.
     pub seed: u64,
-    /// Default limits for accepting a frame.
+    /// Limits for accepting a frame.
     pub thresholds: Option<Thresholds>,
+    /// What was promised about them.
+    pub calibration: Option<Calibration>,
     /// How it was trained and how well it does.
     pub training: Option<serde_json::Value>,
 }
@@ -71,6 +74,7 @@ struct Header {
     normalisation: Normalisation,
     seed: u64,
     thresholds: Option<Thresholds>,
+    calibration: Option<Calibration>,
     training: Option<serde_json::Value>,
 }
 
@@ -88,6 +92,7 @@ impl TrainedModel {
             normalisation: self.normalisation,
             seed: self.seed,
             thresholds: self.thresholds,
+            calibration: self.calibration.clone(),
             training: self.training.clone(),
         };
         to_safetensors(&self.parameters, &header)
@@ -143,6 +148,7 @@ impl TrainedModel {
             normalisation: header.normalisation,
             seed: header.seed,
             thresholds: header.thresholds,
+            calibration: header.calibration,
             training: header.training,
         })
     }
@@ -178,6 +184,7 @@ pub(crate) mod tests {
             normalisation: Normalisation::MNIST,
             seed: 0x1234_5678_9abc_def0,
             thresholds: Some(Thresholds::uncalibrated(10)),
+            calibration: None,
             training: Some(serde_json::json!({"epochs": 1})),
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::Context;
-use device::onnx::Model;
+use device::onnx::{Calibration, Model};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use shared::triage::Thresholds;
@@ -28,6 +28,8 @@ pub struct Configuration {
     pub dropout: Vec<String>,
     /// The limits that flag a frame, if the file has any; else generic ones were in force.
     pub thresholds: Option<Thresholds>,
+    /// What `host calibrate` promises about them, if it set them.
+    pub calibration: Option<Calibration>,
     /// Summary of its training, as the file tells.
     pub training: Option<serde_json::Value>,
     /// What was judged.
@@ -80,6 +82,7 @@ impl Configuration {
                 .map(|site| format!("{}: p = {} on {:?}", site.name, site.ratio, site.shape))
                 .collect(),
             thresholds: metadata.thresholds,
+            calibration: metadata.calibration.clone(),
             training: metadata.training.clone(),
             sets: frames
                 .sets()

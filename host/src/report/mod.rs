@@ -4,6 +4,7 @@
 //! The page shows [`Contents`] and nothing else, so that whatever it draws is in the JSON as well.
 
 mod configuration;
+mod curves;
 mod gallery;
 mod histogram;
 mod page;
@@ -13,9 +14,10 @@ mod studies;
 
 use serde::Serialize;
 
-use crate::evaluate::{self, Frames, Judged, Judgements, SCORE_NAMES};
+use crate::evaluate::{self, Frames, Intervals, Judged, Judgements, SCORE_NAMES};
 
 pub use configuration::{Configuration, JudgedSet};
+pub use curves::Curves;
 pub use gallery::{Group, Shown};
 pub use histogram::{Histogram, Kind, KindName};
 pub use studies::{Studies, Watch};
@@ -27,8 +29,10 @@ pub struct Contents {
     pub configuration: Configuration,
     /// How good the answers are, and how well uncertainty tells frames apart.
     pub evaluation: evaluate::Report,
-    /// Share of the frames out of distribution that the thresholds accept, if there are any.
-    pub foreign_accepted: Option<f64>,
+    /// Reliability, and risk against coverage, of Monte-Carlo dropout.
+    pub curves: Curves,
+    /// The same of the standard test phase, where it can be run.
+    pub standard_curves: Option<Curves>,
     /// How predictive entropy, expected entropy and mutual information are spread.
     pub histograms: Vec<Histogram>,
     /// What Monte-Carlo dropout does in this model.
@@ -38,7 +42,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// What there is to show of judged frames and of the studies made on them.
+    /// What there is to show of judged frames, with the intervals of their metrics, and of the studies.
     ///
     /// # Errors
     /// A picture cannot be encoded.
@@ -46,24 +50,20 @@ impl Contents {
         configuration: Configuration,
         frames: &Frames,
         judgements: &Judgements,
+        intervals: Option<Intervals>,
         studies: Studies,
     ) -> anyhow::Result<Self> {
-        let foreign = || {
-            judgements
-                .frames
-                .iter()
-                .filter(|judged| judged.answer.is_none())
-        };
-        let accepted = foreign().filter(|judged| judged.causes.is_empty()).count();
         let histogram = |score: usize| {
             let value = move |judged: &Judged| judged.scores.0[score];
             Histogram::new(SCORE_NAMES[score], &judgements.frames, value)
         };
         Ok(Self {
-            evaluation: evaluate::Report::new(judgements),
-            foreign_accepted: foreign()
-                .next()
-                .map(|_| accepted as f64 / foreign().count() as f64),
+            evaluation: evaluate::Report {
+                intervals,
+                ..evaluate::Report::new(judgements)
+            },
+            curves: Curves::monte_carlo(&judgements.frames),
+            standard_curves: Curves::standard(&judgements.frames),
             histograms: [
                 "predictive_entropy",
                 "expected_entropy",

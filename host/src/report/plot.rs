@@ -222,10 +222,14 @@ pub(super) fn short(value: f64) -> String {
 pub(super) enum Mark {
     /// A line through points.
     Line(Role, Vec<(f64, f64)>),
+    /// A thin dashed line through points: something to compare with.
+    Dashed(Role, Vec<(f64, f64)>),
     /// What lies between two lines, as (x, low, high), with this opacity.
     Area(Role, Vec<(f64, f64, f64)>, f64),
     /// Dots of this radius, in tenths of a pixel, with this opacity.
     Dots(Role, Vec<(f64, f64)>, u32, f64),
+    /// Vertical lines, as (x, low, high).
+    Intervals(Role, Vec<(f64, f64, f64)>),
 }
 
 /// A chart of `size` pixels (width, height), which the page scales; `alternative` says in words what
@@ -265,7 +269,7 @@ fn draw<'a>(area: &Area<'a>, x: &Axis, y: &Axis, marks: &[Mark]) -> Result<(), D
     let left = longest.max().unwrap_or(0).max(y.room) as u32 * TEXT * 65 / 100 + 8;
     let mut chart = ChartBuilder::on(area)
         .margin_top(SCALE * (6 + named(y) * (TEXT + 5)))
-        .margin_right(16 * SCALE)
+        .margin_right(20 * SCALE)
         .margin_bottom(named(x) * (TEXT + 3) * SCALE)
         .x_label_area_size((TEXT + 9) * SCALE)
         .y_label_area_size(left * SCALE)
@@ -285,7 +289,7 @@ fn draw<'a>(area: &Area<'a>, x: &Axis, y: &Axis, marks: &[Mark]) -> Result<(), D
     let (width, height) = area.dim_in_pixel();
     let (left, below) = (left as i32 * SCALE as i32, height as i32);
     area.draw_text(&y.name, &text(Role::Muted, HPos::Left, VPos::Top), (0, 20))?;
-    let middle = (left + width as i32 - 16 * SCALE as i32) / 2;
+    let middle = (left + width as i32 - 20 * SCALE as i32) / 2;
     let place = (middle, below - 2 * SCALE as i32);
     area.draw_text(
         &x.name,
@@ -299,6 +303,12 @@ fn draw<'a>(area: &Area<'a>, x: &Axis, y: &Axis, marks: &[Mark]) -> Result<(), D
                 let style = role.colour().stroke_width(2 * SCALE);
                 chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
             }
+            Mark::Dashed(role, points) => {
+                let style = role.colour().stroke_width(12 * SCALE / 10);
+                let (dash, gap) = (4 * SCALE, 4 * SCALE);
+                let points = points.iter().copied();
+                chart.draw_series(DashedLineSeries::new(points, dash, gap, style))?;
+            }
             Mark::Area(role, bounds, opacity) => {
                 let upper = bounds.iter().map(|&(x, _, high)| (x, high));
                 let lower = bounds.iter().rev().map(|&(x, low, _)| (x, low));
@@ -310,6 +320,11 @@ fn draw<'a>(area: &Area<'a>, x: &Axis, y: &Axis, marks: &[Mark]) -> Result<(), D
                 let style = role.colour().mix(*opacity).filled();
                 let dot = |&point: &_| Circle::new(point, *radius, style);
                 chart.draw_series(points.iter().map(dot))?;
+            }
+            Mark::Intervals(role, intervals) => {
+                let style = role.colour().mix(0.6).stroke_width(2 * SCALE);
+                let line = |&(x, low, high): &_| PathElement::new([(x, low), (x, high)], style);
+                chart.draw_series(intervals.iter().map(line))?;
             }
         }
     }

@@ -3,11 +3,13 @@
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
+use device::onnx::Model;
 use serde::Serialize;
 
 use super::gallery::data_uri;
 use crate::data::{Corruption, Dataset, DatasetName, Severity, Split, corrupted};
 use crate::evaluate::Setup;
+use crate::study::causes::{CauseStudy, causes};
 use crate::study::corruptions::{Corruptions, corruptions};
 use crate::study::epistemic::Epistemic;
 use crate::study::precision::{Precision, precision};
@@ -30,8 +32,12 @@ const TURNED: u16 = 1;
 /// What Monte-Carlo dropout does in this model.
 #[derive(Debug, Clone, Serialize)]
 pub struct Studies {
+    /// Decides where and how images are spoilt.
+    pub seed: u64,
     /// What corruptions do to answers and uncertainty.
     pub corruptions: Corruptions,
+    /// What the thresholds name as wrong with corrupted images, if the model file holds any.
+    pub causes: Option<CauseStudy>,
     /// One image as they leave it, as `data:` URIs: per family, from severity 0.
     #[serde(skip)]
     pub spoilt: Vec<Vec<String>>,
@@ -89,6 +95,12 @@ impl Studies {
             return Ok(None);
         };
 
+        begin("causes", 1);
+        let model = Model::load(&setup.model)?;
+        let thresholds = model.metadata().thresholds.as_ref();
+        let causes = thresholds.map(|thresholds| causes(thresholds, &some, seed));
+        let causes = causes.transpose()?;
+        advance(1);
         let spoilt = spoilt(&first(test, 1), seed)?;
 
         begin("turning", 1);
@@ -126,7 +138,9 @@ impl Studies {
             Err(error) => Err(format!("{error:#}")),
         };
         Ok(Some(Self {
+            seed,
             corruptions,
+            causes,
             spoilt,
             rotation,
             precision,

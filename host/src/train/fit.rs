@@ -56,6 +56,7 @@ pub fn fit(
         normalisation,
         seed: recipe.seed,
         thresholds: None,
+        calibration: None,
         training: Some(json!({"images": data.len(), "steps": steps})),
     }))
 }

@@ -10,7 +10,6 @@ mod images;
 mod log;
 mod recipe;
 mod sampling;
-mod thresholds;
 mod trainer;
 
 use std::path::{Path, PathBuf};
@@ -27,7 +26,7 @@ use tch::Device;
 
 use crate::data::{Dataset, DatasetName, Purpose, Random, Split};
 use crate::lenet::TrainedModel;
-use crate::{export, files, torch};
+use crate::{calibrate, export, files, torch};
 pub use fit::fit;
 use images::Images;
 use log::Log;
@@ -251,7 +250,7 @@ fn report(
         .zip(&chosen)
         .map(|(measures, &index)| Evidence::new(&measures, &data.statistics(index as usize)))
         .collect();
-    let thresholds = thresholds::default_thresholds(&frames, job.flag_rate);
+    let thresholds = calibrate::usual(&frames, job.flag_rate);
 
     let name: DatasetName = recipe.dataset.parse()?;
     let mut test = name.load(Split::Test)?;
@@ -287,6 +286,7 @@ fn report(
         normalisation,
         seed: recipe.seed,
         thresholds: Some(thresholds),
+        calibration: None,
         training: Some(training.clone()),
     };
     files::write(&job.out.join("model.safetensors"), &model.to_bytes()?)?;

@@ -1,6 +1,6 @@
 use super::build::{Form, smallest};
 use super::{load, refusal};
-use crate::onnx::{Metadata, Model};
+use crate::onnx::{Calibration, Metadata, Model};
 use prost::Message as _;
 use shared::image::Normalisation;
 use shared::triage::Thresholds;
@@ -16,6 +16,26 @@ fn with(entries: &[(&str, &str)]) -> super::Build {
         })
         .collect();
     build
+}
+
+fn calibration() -> Calibration {
+    Calibration {
+        method: "learn-then-test, binomial".into(),
+        max_risk: 0.005,
+        delta: 0.05,
+        unusual: 0.01,
+        data: "mnist:test".into(),
+        tuning: 2000,
+        frames: 8000,
+        clips: None,
+        accepted: 7750,
+        errors: 21,
+        coverage: 0.96875,
+        p_value: 0.000_6,
+        passes: 100,
+        engine: "native".into(),
+        seed: u64::MAX,
+    }
 }
 
 #[test]
@@ -38,6 +58,7 @@ fn written_metadata_reads_back() {
         normalisation: vec![Normalisation::MNIST],
         seed: u64::MAX,
         thresholds: Some(Thresholds::uncalibrated(3)),
+        calibration: Some(calibration()),
         training: Some(serde_json::json!({"epochs": 12})),
     };
     let mut written = plain.model.clone();
@@ -92,6 +113,74 @@ fn limits_that_an_older_file_does_not_hold_are_off() {
 }
 
 #[test]
+fn a_calibration_changes_its_entries_and_no_other_byte() {
+    let old = with(&[
+        ("mcdropout.calibration", "null"),
+        ("other", "left alone"),
+        ("mcdropout.thresholds", "null"),
+        ("mcdropout.seed", "5"),
+    ]);
+    let mut file = old.bytes();
+    // Fields 100 to 103, which no ONNX model has today: one of each kind.
+    let unknown = [
+        &[
+            0xa0, 0x06, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
+        ][..],
+        &[0xa9, 0x06, 1, 2, 3, 4, 5, 6, 7, 8],
+        &[0xb2, 0x06, 3, b'a', b'b', b'c'],
+        &[0xbd, 0x06, 1, 2, 3, 4],
+    ]
+    .concat();
+    file.extend(&unknown);
+    let thresholds = Thresholds::uncalibrated(3);
+    let written = calibration().write(&file, &thresholds).expect("written");
+    let position = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).position(|w| w == part);
+    assert!(position(&written, &unknown).is_some());
+
+    let mut expected = old.model.clone();
+    expected.metadata_props.retain(|entry| {
+        !["mcdropout.calibration", "mcdropout.thresholds"].contains(&entry.key.as_str())
+    });
+    let mut kept = expected.encode_to_vec();
+    kept.extend(&unknown);
+    assert_eq!(written[..kept.len()], kept);
+
+    let metadata = Model::from_bytes(&written)
+        .expect("a model")
+        .metadata()
+        .clone();
+    assert_eq!(metadata.thresholds, Some(thresholds));
+    assert_eq!(metadata.calibration, Some(calibration()));
+    assert_eq!(metadata.seed, 5);
+    assert_eq!(
+        calibration().write(&written, &thresholds).expect("again"),
+        written
+    );
+
+    for bad in [
+        &file[..file.len() - 1],
+        b"this is no model",
+        &[0x0f],
+        &[0xa0, 0x06],
+    ] {
+        assert!(calibration().write(bad, &thresholds).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_calibration_is_told_in_one_line() {
+    assert_eq!(
+        calibration().to_string(),
+        "at most 0.5 % of the accepted frames wrong, with confidence 95 %: 21 of 7750 accepted (96.9 % of 8000 frames of mnist:test), 100 passes"
+    );
+    let clips = Calibration {
+        clips: Some(40),
+        ..calibration()
+    };
+    assert!(clips.to_string().contains("mnist:test from 40 clips)"));
+}
+
+#[test]
 fn metadata_that_cannot_be_meant_is_refused() {
     for (key, value, words) in [
         (
@@ -108,6 +197,7 @@ fn metadata_that_cannot_be_meant_is_refused() {
             "standard deviation 0",
         ),
         ("mcdropout.thresholds", "{}", "missing field"),
+        ("mcdropout.calibration", "{}", "missing field"),
         ("mcdropout.training", "{", "cannot be read"),
     ] {
         let message = refusal(&with(&[(key, value)]));

@@ -42,6 +42,7 @@ pub(super) fn section(contents: &Contents) -> Markup {
             html! { "T = " (count(run.passes as usize)) " a frame" },
         ),
         ("Seed of the masks", html! { (configuration.seed) }),
+        ("Seed of the corruptions", html! { (contents.studies.seed) }),
         (
             "Speed",
             html! {
@@ -61,7 +62,7 @@ pub(super) fn section(contents: &Contents) -> Markup {
             (table("Run", &judged))
             @match &configuration.thresholds {
                 Some(thresholds) => (table("Thresholds in the file", &thresholds.named().map(|(name, limit)| {
-                    (name, html! { (short(f64::from(limit))) })
+                    (name, html! { (limit_text(name, limit)) })
                 }))),
                 None => p { "The file holds no thresholds; generic ones were in force." },
             }
@@ -72,6 +73,20 @@ pub(super) fn section(contents: &Contents) -> Markup {
                 }).collect::<Vec<_>>()))
             }
         }
+    }
+}
+
+/// A limit, or that it is never crossed.
+fn limit_text(name: &str, limit: f32) -> String {
+    let never = if name.starts_with("max_") {
+        limit >= f32::MAX
+    } else {
+        limit <= 0.0
+    };
+    if never {
+        "off".into()
+    } else {
+        short(f64::from(limit))
     }
 }
 
@@ -113,6 +128,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn limits_that_are_never_crossed_are_off() {
+        assert_eq!(limit_text("max_mean", f32::MAX), "off");
+        assert_eq!(limit_text("max_mean", 0.25), "0.25");
+        assert_eq!(limit_text("min_mean", 0.0), "off");
+        assert_eq!(limit_text("min_mean", 0.25), "0.25");
+    }
 
     #[test]
     fn nested_values_are_told_with_their_keys() {

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::causes::causes;
 use crate::report::Studies;
 use crate::report::page::{count, figure, key};
 use crate::report::plot::{Axis, Mark, Role, chart};
@@ -33,6 +34,10 @@ pub(super) fn section(studies: &Studies) -> anyhow::Result<Markup> {
             "with the total uncertainty of single frames."
         }
         div.small { @for family in families { (family) } }
+        @match &studies.causes {
+            Some(found) => (causes(found)),
+            None => p.note { "The model file holds no thresholds, so that there are no causes to name." },
+        }
     })
 }
 

@@ -60,7 +60,7 @@ pub(super) fn epistemic(epistemic: &Epistemic) -> anyhow::Result<Markup> {
         (rho(correlations.expected_entropy)) " aleatoric."
     };
     Ok(html! {
-        (figure("More data, less to be unsure of", &reading, &legend, &drawing))
+        (figure("Uncertainty and training data", &reading, &legend, &drawing))
         @for model in &epistemic.unseen { (unseen(model)) }
     })
 }

@@ -1,5 +1,7 @@
 //! What the page shows, a file per section or two.
 
+mod calibration;
+mod causes;
 mod configuration;
 mod corruptions;
 mod data;
@@ -24,6 +26,11 @@ pub(super) fn all(contents: &Contents) -> anyhow::Result<Vec<Section>> {
             id: "summary",
             title: "Summary",
             body: summary::section(contents),
+        },
+        Section {
+            id: "calibration",
+            title: "Confidence, risk and coverage",
+            body: calibration::section(contents)?,
         },
         Section {
             id: "uncertainty",

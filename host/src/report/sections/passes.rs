@@ -103,13 +103,13 @@ pub(super) fn precision(precision: &Precision) -> anyhow::Result<Markup> {
 
 /// Dropout's objective as a bound on the evidence.
 pub(super) fn variational(variational: &Variational) -> Markup {
+    let plain = |value: f64| html! { (format!("{value:.5}").replace('-', "\u{2212}")) };
     let estimate = |estimate: &Estimate| {
         html! {
-            (format!("{:.5}", estimate.mean))
+            (plain(estimate.mean))
             @if let Some(error) = estimate.standard_error { small { "± " (format!("{error:.5}")) } }
         }
     };
-    let plain = |value: f64| html! { (format!("{value:.5}")) };
     let row = |name: &str, says: &str, training: &Markup, test: Option<&Markup>| {
         html! {
             tr {

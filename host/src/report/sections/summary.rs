@@ -13,7 +13,7 @@ pub(in crate::report) fn subtitle(contents: &Contents) -> Markup {
     let day = configuration.made.split('T').next().unwrap_or_default();
     html! {
         (sets(contents, true))
-        @if contents.foreign_accepted.is_some() {
+        @if contents.evaluation.metrics.monte_carlo.ood.is_some() {
             ", and out of distribution " (sets(contents, false))
         }
         "; T = " (count(configuration.run.passes as usize)) " passes a frame, "
@@ -131,20 +131,22 @@ const ROWS: [Row; 12] = [
 
 /// The tiles, how to read the page, and the table.
 pub(super) fn section(contents: &Contents) -> Markup {
-    let evaluation = &contents.evaluation;
+    let metrics = &contents.evaluation.metrics;
     html! {
         dl.tiles {
-            (tile("of the answers are right", &percent(evaluation.metrics.monte_carlo.accuracy)))
-            (tile("of the test frames are accepted", &percent(evaluation.metrics.accepted)))
-            @if let Some(accuracy) = evaluation.metrics.accuracy_accepted {
+            (tile("of the answers are right", &percent(metrics.monte_carlo.accuracy)))
+            (tile("of the test frames are accepted", &percent(metrics.accepted)))
+            @if let Some(accuracy) = metrics.accuracy_accepted {
                 (tile("of the accepted answers are right", &percent(accuracy)))
             }
-            @if let Some(accepted) = contents.foreign_accepted {
+            @if let Some(accepted) = metrics.monte_carlo.ood.as_ref().and_then(|ood| ood.accepted) {
                 (tile("of the out-of-distribution frames are flagged", &percent(1.0 - accepted)))
             }
         }
-        (how_to_read(contents))
-        (table(contents))
+        div.beside {
+            div { (how_to_read(contents)) }
+            (table(contents))
+        }
     }
 }
 

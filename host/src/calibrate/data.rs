@@ -1,0 +1,226 @@
+//! The images to calibrate on: labelled, and never trained on.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+use crate::data::{Dataset, DatasetName, Split, load_folder};
+
+/// Which images, as on the command line: `NAME:PART`, or a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CalibrationSet {
+    name: DatasetName,
+    part: Option<Part>,
+}
+
+/// The words after the colon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Train,
+    /// The last training images, kept out of training.
+    Validation,
+    Test,
+}
+
+impl Part {
+    const ALL: [(&'static str, Self); 3] = [
+        ("train", Self::Train),
+        ("validation", Self::Validation),
+        ("test", Self::Test),
+    ];
+}
+
+impl FromStr for CalibrationSet {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        for (word, part) in Part::ALL {
+            if let Some(name) = text.strip_suffix(word).and_then(|t| t.strip_suffix(':')) {
+                return Ok(Self {
+                    name: name.parse()?,
+                    part: Some(part),
+                });
+            }
+        }
+        Ok(Self {
+            name: text.parse()?,
+            part: None,
+        })
+    }
+}
+
+impl fmt::Display for CalibrationSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name)?;
+        match Part::ALL.iter().find(|(_, part)| Some(*part) == self.part) {
+            Some((word, _)) => write!(f, ":{word}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Images, and which of them belong together.
+#[derive(Debug)]
+pub struct Images {
+    /// The images and their labels.
+    pub images: Dataset,
+    /// The clip of each image, counted from 0; `None` if each stands for itself.
+    pub clips: Option<Vec<usize>>,
+}
+
+impl CalibrationSet {
+    /// Reads the images; `training` is what the model file tells about its training. With `clip_of`
+    /// the images of a clip are those whose file names are alike up to the last `clip_of`.
+    ///
+    /// # Errors
+    /// The data set is absent or damaged; the model was trained on the images, as far as it tells;
+    /// or a file belongs to no clip.
+    pub fn load(&self, training: Option<&Value>, clip_of: Option<&str>) -> anyhow::Result<Images> {
+        let recipe = |key: &str| training.and_then(|training| training.get("recipe")?.get(key));
+        let trained_on = recipe("dataset").and_then(Value::as_str);
+        let name = &self.name;
+        ensure!(
+            clip_of.is_none() || matches!(name, DatasetName::Folder(_)),
+            "--clip-of needs a folder of pictures: the images of {self} have no names"
+        );
+        let (images, files) = match (name, self.part) {
+            (_, Some(Part::Train)) => bail!(
+                "{self} are images to train on, which a model answers better than new ones: thresholds set on them promise too much; use {name}:test, or {name}:validation of a model trained with host train --validation N"
+            ),
+            (_, Some(Part::Validation)) => {
+                ensure!(
+                    trained_on.is_none_or(|dataset| dataset == name.to_string()),
+                    "the model was not trained on {name}, so none of its training images were kept out: use {name}:test"
+                );
+                let count = recipe("validation").and_then(Value::as_u64).unwrap_or(0) as usize;
+                let images = name.load(Split::Train)?;
+                ensure!(
+                    count > 0 && count <= images.len(),
+                    "the model was trained without validation images: use {name}:test, or train it again with host train --validation N"
+                );
+                if recipe("temperature_scaling") == Some(&Value::Bool(true)) {
+                    tracing::warn!(
+                        "the model's temperature was set on these images, so they are not quite like new ones"
+                    );
+                }
+                let all = images.len() as u32;
+                let last: Vec<u32> = (all - count as u32..all).collect();
+                (images.select(&last), Vec::new())
+            }
+            (DatasetName::Folder(path), part) => {
+                let trained_on = trained_on.map(Path::new);
+                ensure!(
+                    part.is_some() || !trained_on.is_some_and(|other| is_same(other, path)),
+                    "the model was trained on images of {name}: use {name}:test, or a folder that it has not seen"
+                );
+                load_folder(path, part.map(|_| Split::Test))?
+            }
+            (_, Some(Part::Test)) => (name.load(Split::Test)?, Vec::new()),
+            (_, None) => bail!("which part of {name}? use {name}:test or {name}:validation"),
+        };
+        let clips = match clip_of {
+            Some(separator) => Some(clips(&files, separator)?),
+            None => None,
+        };
+        Ok(Images { images, clips })
+    }
+}
+
+/// Whether two paths lead to one folder.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let there = |path: &Path| path.canonicalize().ok();
+    there(a).is_some_and(|a| Some(a) == there(b))
+}
+
+/// The clip of each file: the part of its name before the last `separator`, counted from 0.
+fn clips(files: &[PathBuf], separator: &str) -> anyhow::Result<Vec<usize>> {
+    let mut numbers = HashMap::new();
+    let mut clips = Vec::with_capacity(files.len());
+    for file in files {
+        let stem = file.file_stem().and_then(|stem| stem.to_str());
+        let split = stem.and_then(|stem| stem.rsplit_once(separator));
+        let (clip, _) = split.with_context(|| {
+            let file = file.display();
+            format!("{file}: its name has no '{separator}' after the name of a clip")
+        })?;
+        let next = numbers.len();
+        clips.push(*numbers.entry(clip).or_insert(next));
+    }
+    Ok(clips)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn set(text: &str) -> CalibrationSet {
+        text.parse().expect("any text")
+    }
+
+    #[test]
+    fn names_read_back() {
+        for text in [
+            "mnist:test",
+            "fashion-mnist:validation",
+            "a/b",
+            "a:b/c:test",
+        ] {
+            assert_eq!(set(text).to_string(), text);
+        }
+        assert_eq!(set("mnist:test").name, DatasetName::Mnist);
+        assert_eq!(set("a:b").part, None);
+    }
+
+    #[test]
+    fn images_that_were_trained_on_are_refused() {
+        let refused = |text: &str, training: Value| {
+            let error = set(text).load(Some(&training), None).expect_err("refused");
+            let message = format!("{error:#}");
+            assert!(!message.contains('\n'), "{message}");
+            message
+        };
+        let trained = |on: &str| json!({"recipe": {"dataset": on}});
+        assert!(refused("mnist:train", trained("mnist")).contains("mnist:test"));
+        assert!(refused("mnist", trained("mnist")).contains("which part"));
+        assert!(refused("mnist:validation", trained("fashion-mnist")).contains("not trained on"));
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().to_str().expect("a plain path");
+        assert!(refused(path, trained(&format!("{path}/."))).contains(":test"));
+    }
+
+    #[test]
+    fn clips_are_told_by_file_names() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let picture = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a class")).expect("class folder");
+            std::fs::write(path, b"P5 2 2 255\n0123").expect("picture");
+        };
+        for name in [
+            "a/yard_1.pgm",
+            "a/yard_2.pgm",
+            "b/gate_1.pgm",
+            "b/yard_3.pgm",
+        ] {
+            picture(name);
+        }
+        let path = folder.path().to_str().expect("a plain path");
+        let found = set(path).load(None, Some("_")).expect("read");
+        assert_eq!(found.clips, Some(vec![0, 0, 1, 0]));
+        assert_eq!(set(path).load(None, None).expect("read").clips, None);
+        picture("b/lone.pgm");
+        let error = set(path).load(None, Some("_")).expect_err("no clip");
+        assert!(error.to_string().contains("lone.pgm"), "{error}");
+        let error = set("mnist:test")
+            .load(None, Some("_"))
+            .expect_err("no names");
+        assert!(error.to_string().contains("folder of pictures"), "{error}");
+    }
+}

@@ -95,7 +95,7 @@ def browser():
     options = webdriver.ChromeOptions()
     for flag in FLAGS:
         options.add_argument(flag)
-    programs = [shutil.which("chromium"), shutil.which("chromedriver")]
+    programs = [shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")]
     if None in programs:
         sys.exit("chromium and chromedriver are missing: run scripts/setup")
     options.binary_location = programs[0]

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Context;
 use device::onnx::Model;
 use serde::Serialize;
 
@@ -45,8 +44,9 @@ pub struct Studies {
     pub rotation: Rotation,
     /// How many passes are enough.
     pub precision: Precision,
-    /// The objective of training, or why it is not known.
-    pub variational: Result<Variational, String>,
+    /// The objective of training, if the weights lie beside the model and its training images are
+    /// here.
+    pub variational: Option<Variational>,
     /// Uncertainty against training data, if its study was made.
     pub epistemic: Option<Epistemic>,
 }
@@ -118,24 +118,29 @@ impl Studies {
             return Ok(None);
         };
 
-        let variational = match Trained::load(&setup.model) {
-            Ok(trained) => {
-                let Ok(name) = trained.dataset.parse::<DatasetName>();
-                let mut training = name
-                    .load(Split::Train)
-                    .context("cannot read what the model was trained on")?;
+        let trained = Trained::load(&setup.model).and_then(|trained| {
+            let Ok(name) = trained.dataset.parse::<DatasetName>();
+            let mut training = name.load(Split::Train)?;
+            training.truncate(trained.images);
+            Ok((trained, training))
+        });
+        let variational = match trained {
+            Ok((trained, training)) => {
                 let some = first(test, VARIATIONAL_IMAGES);
-                training.truncate(trained.images.min(some.len()));
+                let training = first(&training, VARIATIONAL_IMAGES);
                 begin("bound", (training.len() + some.len()) as u64);
                 let found = variational(
                     setup, &trained, None, &training, &some, threads, stop, advance,
                 )?;
-                match found {
-                    Some(variational) => Ok(variational),
-                    None => return Ok(None),
+                if found.is_none() {
+                    return Ok(None);
                 }
+                found
             }
-            Err(error) => Err(format!("{error:#}")),
+            Err(error) => {
+                tracing::warn!("the report goes without the variational objective: {error:#}");
+                None
+            }
         };
         Ok(Some(Self {
             seed,

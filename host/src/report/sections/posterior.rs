@@ -26,8 +26,11 @@ pub(super) fn section(studies: &Studies) -> anyhow::Result<Markup> {
             }
         }
         @match &studies.variational {
-            Ok(found) => (variational(found)),
-            Err(reason) => p.note { "The variational objective is not shown: " (reason) "." },
+            Some(found) => (variational(found)),
+            None => p.note {
+                "The variational objective takes the weights that " code { "host train" } " leaves beside the "
+                "model, and its training images; they were not there."
+            },
         }
     })
 }

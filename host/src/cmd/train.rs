@@ -28,11 +28,9 @@ pub struct Args {
     /// Folder for the results.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Where what no flag changes comes from [default: source]
+    /// Where the values that no flag gives come from [default: source]
     #[arg(long)]
     recipe: Option<RecipeName>,
-    #[command(flatten)]
-    changes: Changes,
     /// Test on the first N images only.
     #[arg(long, value_name = "N")]
     limit_test: Option<usize>,
@@ -60,6 +58,9 @@ pub struct Args {
     /// Print the metrics as JSON.
     #[arg(long)]
     json: bool,
+    // Last, because its heading would go on to what follows.
+    #[command(flatten)]
+    changes: Changes,
 }
 
 /// What is to be other than in the recipe.

@@ -101,7 +101,7 @@ fn the_device_reads_what_was_written_and_warns_of_what_is_unlike_it() {
     );
     assert!(logged("--passes 10").contains("calibrated with 20 passes a frame, run with 10"));
     assert!(logged("--passes 20 --adaptive").contains("with --adaptive"));
-    assert!(logged("--passes 20 --max-mean 0.9").contains("other thresholds"));
+    assert!(logged("--passes 20 --max-predictive-entropy 0.1").contains("other thresholds"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn text(path: &Path) -> &str {
 fn causes_are_named_for_what_was_done_and_seldom_for_clean_digits() {
     let model = model::trained();
     // Thresholds come from training digits; these are test digits.
-    let args = ["causes", "--limit", "500", "--model", text(&model)];
+    let args = ["study", "causes", "--limit", "400", "--model", text(&model)];
     let out = succeed("host", args.into_iter().chain(["--json"]));
     let study: CauseStudy = serde_json::from_str(&out).expect("a study");
     let again = succeed("host", args.into_iter().chain(["--json"]));
@@ -29,8 +29,8 @@ fn causes_are_named_for_what_was_done_and_seldom_for_clean_digits() {
         study
     );
 
-    assert_eq!(study.frames, 500);
-    assert_eq!(study.clean.iter().sum::<usize>(), 500);
+    assert_eq!(study.frames, 400);
+    assert_eq!(study.clean.iter().sum::<usize>(), 400);
     assert!(study.clean_named < 0.02, "{study}");
     assert!(study.right >= 0.85, "{study}");
     assert_eq!(study.families.len(), Corruption::ALL.len());
@@ -42,13 +42,13 @@ fn causes_are_named_for_what_was_done_and_seldom_for_clean_digits() {
         );
         assert!(family.right >= 0.85, "{name}: {study}");
         for (counts, right) in family.counts.iter().zip(&family.right_at) {
-            assert_eq!(counts.iter().sum::<usize>(), 500);
+            assert_eq!(counts.iter().sum::<usize>(), 400);
             let column = study
                 .names
                 .iter()
                 .position(|column| *column == family.cause);
             let count = counts[column.expect("a column")];
-            assert_eq!(*right, count as f64 / 500.0);
+            assert_eq!(*right, count as f64 / 400.0);
         }
     }
     let table = succeed("host", args);
@@ -103,7 +103,7 @@ fn what_cannot_be_spoilt_or_judged_is_told() {
     let absent = folder.path().join("absent.onnx");
     fail(
         "host",
-        ["causes", "--model", text(&absent)],
+        ["study", "causes", "--model", text(&absent)],
         &["absent.onnx"],
     );
 }

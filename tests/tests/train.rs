@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use host::lenet::TrainedModel;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::programs::{command, fail, run, succeed};
@@ -92,30 +93,37 @@ fn equal_seeds_give_equal_files_and_others_do_not() {
 #[test]
 fn a_continued_run_ends_where_an_undisturbed_one_does() {
     let root = tempfile::tempdir().expect("temporary folder");
-    let [whole, parts] = ["whole", "parts"].map(|name| root.path().join(name));
-    succeed(
-        "host",
-        arguments(
-            &whole,
-            "--epochs 3 --lr-step 1 --weight-decay 1e-4 --log-interval 4",
+    for (name, flags) in [
+        ("source", "--lr-step 1 --weight-decay 1e-4"),
+        // With a second moment, an average and deformations to continue.
+        (
+            "best",
+            "--recipe best --schedule step --lr-step 1 --weight-decay 1e-2 --validation 30",
         ),
-    );
-    let flags = "--lr-step 1 --weight-decay 1e-4 --log-interval 4";
-    succeed("host", arguments(&parts, &format!("--epochs 1 {flags}")));
-    // What is not given again keeps its value.
-    succeed(
-        "host",
-        arguments(&parts, "--epochs 3 --resume --log-interval 4"),
-    );
-    for file in ["model.safetensors", "checkpoint.safetensors"] {
-        assert!(bytes(&whole, file) == bytes(&parts, file), "{file} differs");
-    }
-    // The end of the first part is logged too.
-    let lines = |folder| String::from_utf8(bytes(folder, "log.jsonl")).expect("text");
-    for line in lines(&whole).lines() {
-        assert!(lines(&parts).contains(line), "{line} is missing");
+    ] {
+        let [whole, parts] = ["whole", "parts"].map(|part| root.path().join(name).join(part));
+        let flags = format!("{flags} --log-interval 4");
+        succeed("host", arguments(&whole, &format!("--epochs 3 {flags}")));
+        succeed("host", arguments(&parts, &format!("--epochs 1 {flags}")));
+        // What is not given again keeps its value.
+        succeed(
+            "host",
+            arguments(&parts, "--epochs 3 --resume --log-interval 4"),
+        );
+        for file in ["model.safetensors", "checkpoint.safetensors"] {
+            assert!(
+                bytes(&whole, file) == bytes(&parts, file),
+                "{name}: {file} differs"
+            );
+        }
+        // The end of the first part is logged too.
+        let lines = |folder| String::from_utf8(bytes(folder, "log.jsonl")).expect("text");
+        for line in lines(&whole).lines() {
+            assert!(lines(&parts).contains(line), "{name}: {line} is missing");
+        }
     }
 
+    let parts = root.path().join("source/parts");
     fail(
         "host",
         arguments(&parts, "--resume --lr 0.5"),
@@ -123,8 +131,58 @@ fn a_continued_run_ends_where_an_undisturbed_one_does() {
     );
     fail(
         "host",
+        arguments(&parts, "--resume --recipe best"),
+        &["--validation was 0, not 5000"],
+    );
+    fail(
+        "host",
         arguments(&root.path().join("none"), "--resume"),
         &["nothing to resume"],
+    );
+}
+
+#[test]
+fn validation_images_set_the_temperature_which_lies_in_the_last_layer() {
+    let root = tempfile::tempdir().expect("temporary folder");
+    let [plain, scaled] = ["plain", "scaled"].map(|name| root.path().join(name));
+    let flags = "--epochs 2 --validation 300 --temperature-scaling";
+    succeed("host", arguments(&plain, &format!("{flags} false")));
+    succeed("host", arguments(&scaled, &format!("{flags} true")));
+    let metrics =
+        |folder| -> Value { serde_json::from_slice(&bytes(folder, "metrics.json")).expect("JSON") };
+    let (before, after) = (metrics(&plain), metrics(&scaled));
+    let figure = |metrics: &Value, name: &str| {
+        let value = metrics["validation"][name].as_f64();
+        value.unwrap_or_else(|| panic!("{name} in {metrics}"))
+    };
+    assert_eq!(figure(&before, "images"), 300.0);
+    assert_eq!(before["images"], 640);
+    assert_eq!(figure(&before, "temperature"), 1.0);
+    let temperature = figure(&after, "temperature");
+    assert!(temperature != 1.0 && temperature > 0.05, "{temperature}");
+    let raw = figure(&before, "nll");
+    assert_eq!(figure(&after, "nll_before_scaling"), raw);
+    assert!(figure(&after, "nll") < raw);
+    for name in ["accuracy", "ece", "aurc"] {
+        assert!((0.0..=1.0).contains(&figure(&after, name)), "{name}");
+    }
+
+    let parameters = |folder: &Path| {
+        let model = TrainedModel::load(&folder.join("model.safetensors"));
+        model.expect("a model").parameters
+    };
+    for (plain, scaled) in parameters(&plain).iter().zip(parameters(&scaled)) {
+        let last = plain.name.starts_with("fc2.");
+        let factor = if last { temperature as f32 } else { 1.0 };
+        for (plain, scaled) in plain.values.iter().zip(&scaled.values) {
+            assert!((scaled * factor - plain).abs() < 1e-6);
+        }
+    }
+
+    fail(
+        "host",
+        arguments(&plain, "--validation 60000"),
+        &["--validation 60000", "60000 training images"],
     );
 }
 
@@ -329,6 +387,9 @@ fn flags_out_of_range_are_refused() {
         ("--dropout 0,0,0", &["--dropout", "Monte-Carlo"]),
         ("--threads 0", &["--threads"]),
         ("--flag-rate 2", &["--flag-rate"]),
+        ("--averaging 1", &["--averaging"]),
+        ("--rotation 181", &["--rotation", "180"]),
+        ("--temperature-scaling true", &["--validation"]),
     ] {
         fail("host", arguments(&out, flags), words);
     }

@@ -5,7 +5,7 @@ use shared::triage::{Cause, Evidence, Side, Thresholds};
 /// Limits such that at most `rate` of the given frames cross one of them, and as many as possible.
 ///
 /// The limits on predictive and expected entropy let through all but the `k` most extreme frames of
-/// their score, the others all but [`ENTROPY_SHARE`] times fewer, and are never stricter than
+/// their score, the others all but `ENTROPY_SHARE` times fewer, and are never stricter than
 /// [`Cause::strictest`]; `k` is the largest for which no more than `rate` of the frames are flagged
 /// by any. They say what is usual, and carry no guarantee. Nothing is known to be usual without
 /// frames: [`Thresholds::OFF`].

@@ -2,7 +2,6 @@
 
 pub mod bench;
 pub mod calibrate;
-pub mod causes;
 pub mod data;
 pub mod doctor;
 pub mod evaluate;

@@ -1,5 +1,7 @@
 //! `host study`: what Monte-Carlo dropout means, measured.
 
+mod causes;
+
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -26,6 +28,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 Examples:
   host study epistemic --out out/study              trains seven models: minutes
   host study corruptions --model out/model.onnx
+  host study causes --model out/model.onnx
   host study rotation --model out/model.onnx
   host study precision --model out/model.onnx --json
   host study variational --model out/model.onnx --weight-decay 1e-4")]
@@ -39,6 +42,7 @@ enum Study {
     #[cfg(feature = "train")]
     Epistemic(epistemic::Args),
     Corruptions(CorruptionsArgs),
+    Causes(causes::Args),
     Rotation(RotationArgs),
     Precision(PrecisionArgs),
     Variational(VariationalArgs),
@@ -175,6 +179,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         #[cfg(feature = "train")]
         Study::Epistemic(args) => epistemic::run(&args),
         Study::Corruptions(args) => run_corruptions(&args),
+        Study::Causes(args) => causes::run(&args),
         Study::Rotation(args) => run_rotation(&args),
         Study::Precision(args) => run_precision(&args),
         Study::Variational(args) => run_variational(&args),

@@ -10,7 +10,10 @@ use indicatif::ProgressBar;
 use super::long::{INTERRUPTED, progress_bar, stop_flag};
 use crate::lenet::SITES;
 use crate::torch::{self, DeviceChoice};
-use crate::train::{Interrupted, Job, Progress, Recipe, recipe_of, train};
+use crate::train::{
+    Augmentation, Interrupted, Job, Optimizer, Progress, Recipe, RecipeName, Schedule, recipe_of,
+    train,
+};
 
 /// Train a LeNet with dropout, test it with and without, and export it.
 ///
@@ -20,56 +23,14 @@ use crate::train::{Interrupted, Job, Progress, Recipe, recipe_of, train};
 ///
 /// On the processor, equal flags (with equal --threads) give equal files, to the bit.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Weight decay and the prior: dropout with weight decay is variational inference with the prior
-N(0, 1/l²) on each weight (Gal and Ghahramani 2016). With kept inputs scaled by 1/q, as here,
-  weight decay = l² / (q N tau),   l = sqrt(q * weight decay * N * tau)
-for the keep probability q of the layer's inputs, N training images, and tau = 1 (softmax).
-metrics.json gives l of each layer as prior_length_scale. Without weight decay the prior is flat.
-
-Examples:
-  host train --out out
-  host train --out out --epochs 2 --dropout 0.5,0.5,0.5 --seed 7
-  host train --out out --resume --epochs 20
-  host train --out clothes --dataset fashion-mnist --weight-decay 1e-4
-  host train --out parts --dataset pictures/        one sub-folder of images per class")]
+#[command(after_help = after_help())]
 pub struct Args {
     /// Folder for the results.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// mnist, fashion-mnist, or a folder with one sub-folder of images per class [default: mnist]
+    /// Where the values that no flag gives come from [default: source]
     #[arg(long)]
-    dataset: Option<String>,
-    /// Passes over the training images [default: 12]
-    #[arg(long, value_name = "N")]
-    epochs: Option<u32>,
-    /// Images per step [default: 64]
-    #[arg(long, value_name = "N")]
-    batch_size: Option<usize>,
-    /// Learning rate of the first epochs [default: 0.01]
-    #[arg(long)]
-    lr: Option<f64>,
-    /// SGD momentum [default: 0.9]
-    #[arg(long)]
-    momentum: Option<f64>,
-    /// Weight decay, as PyTorch's SGD has it; see below for the prior it stands for [default: 0]
-    #[arg(long, value_name = "RATE")]
-    weight_decay: Option<f64>,
-    /// Epochs after which the learning rate is multiplied by --lr-gamma, each time [default: 10]
-    #[arg(long, value_name = "EPOCHS")]
-    lr_step: Option<u32>,
-    /// See --lr-step [default: 0.1]
-    #[arg(long, value_name = "FACTOR")]
-    lr_gamma: Option<f64>,
-    /// Probability of dropping an element, after conv1, conv2 and fc1 [default: 0.5,0.5,0.5]
-    #[arg(long, value_name = "P,P,P", value_delimiter = ',')]
-    dropout: Option<Vec<f64>>,
-    /// Seed of the parameters, the order of the images and the masks [default: 1]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Train on the first N images only.
-    #[arg(long, value_name = "N")]
-    limit_train: Option<usize>,
+    recipe: Option<RecipeName>,
     /// Test on the first N images only.
     #[arg(long, value_name = "N")]
     limit_test: Option<usize>,
@@ -79,7 +40,7 @@ pub struct Args {
     /// Stochastic passes per image in the Monte-Carlo-dropout test.
     #[arg(long, value_name = "T", default_value_t = 100)]
     passes: u32,
-    /// Training images that the default thresholds are set on.
+    /// Training images that the default thresholds are set on, without --validation.
     #[arg(long, value_name = "N", default_value_t = 2000)]
     calibration_images: usize,
     /// Share of those images that the default thresholds flag.
@@ -97,26 +58,144 @@ pub struct Args {
     /// Print the metrics as JSON.
     #[arg(long)]
     json: bool,
+    // Last, because its heading would go on to what follows.
+    #[command(flatten)]
+    changes: Changes,
 }
 
-impl Args {
+/// What is to be other than in the recipe.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Changes to the recipe (see below for its values)")]
+struct Changes {
+    /// mnist, fashion-mnist, or a folder with one sub-folder of images per class.
+    #[arg(long)]
+    dataset: Option<String>,
+    /// Keep the last N training images out of training; thresholds, and the temperature, are set on
+    /// them.
+    #[arg(long, value_name = "N")]
+    validation: Option<usize>,
+    /// Images per step.
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Rule of a step.
+    #[arg(long)]
+    optimizer: Option<Optimizer>,
+    /// Greatest learning rate.
+    #[arg(long)]
+    lr: Option<f64>,
+    /// How the learning rate changes.
+    #[arg(long)]
+    schedule: Option<Schedule>,
+    /// Passes over the training images.
+    #[arg(long, value_name = "N")]
+    epochs: Option<u32>,
+    /// SGD's momentum, AdamW's beta1.
+    #[arg(long)]
+    momentum: Option<f64>,
+    /// Weight decay; see below for the prior that SGD's stands for.
+    #[arg(long, value_name = "RATE")]
+    weight_decay: Option<f64>,
+    /// With --schedule step: epochs after which the rate is multiplied by --lr-gamma, each time.
+    #[arg(long, value_name = "EPOCHS")]
+    lr_step: Option<u32>,
+    /// See --lr-step.
+    #[arg(long, value_name = "FACTOR")]
+    lr_gamma: Option<f64>,
+    /// The result is the moving average of the parameters with this decay per step; 0 takes the
+    /// last ones themselves.
+    #[arg(long, value_name = "DECAY")]
+    averaging: Option<f64>,
+    /// Rotate training images by up to this much, anew in each epoch.
+    #[arg(long, value_name = "DEGREES")]
+    rotation: Option<f64>,
+    /// Enlarge them, or reduce them, by a factor of up to 1 + this.
+    #[arg(long, value_name = "SHARE")]
+    scale: Option<f64>,
+    /// Shear them horizontally by up to this many pixels per pixel.
+    #[arg(long, value_name = "SLOPE")]
+    shear: Option<f64>,
+    /// Shift them by up to this much, in x and in y.
+    #[arg(long, value_name = "PIXELS")]
+    shift: Option<f64>,
+    /// Bend them: control points every 7 pixels are shifted by up to this much.
+    #[arg(long, value_name = "PIXELS")]
+    elastic: Option<f64>,
+    /// Probability of dropping an element, after conv1, conv2 and fc1.
+    #[arg(long, value_name = "P,P,P", value_delimiter = ',')]
+    dropout: Option<Vec<f64>>,
+    /// Divide the logits by the temperature that suits the validation images best; it goes into
+    /// the last layer's weights.
+    #[arg(long, value_name = "true|false")]
+    temperature_scaling: Option<bool>,
+    /// Seed of the parameters, the order and deformation of the images, and the masks.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Train on the first N images only.
+    #[arg(long, value_name = "N")]
+    limit_train: Option<usize>,
+}
+
+/// What --help ends with. The recipes' values come from the recipes, so that it tells the truth.
+fn after_help() -> String {
+    let [source, best] = [RecipeName::Source, RecipeName::Best].map(|name| name.recipe().flags());
+    let row = |flag: &str, source: &str, best: &str| format!("  {flag:22}{source:18}{best}\n");
+    let rows = source
+        .iter()
+        .zip(&best)
+        .map(|((flag, source), (_, best))| row(flag, source, best));
+    let table: String = std::iter::once(row("", "source", "best"))
+        .chain(rows)
+        .collect();
+    format!("Recipes:\n{table}{HELP}")
+}
+
+const HELP: &str = "
+Weight decay and the prior: dropout with weight decay is variational inference with the prior
+N(0, 1/l²) on each weight (Gal and Ghahramani 2016). With kept inputs scaled by 1/q, as here,
+  weight decay = l² / (q N tau),   l = sqrt(q * weight decay * N * tau)
+for the keep probability q of the layer's inputs, N training images, and tau = 1 (softmax).
+metrics.json gives l of each layer as prior_length_scale. Without weight decay the prior is flat.
+AdamW's weight decay is decoupled from the loss and stands for no such prior.
+
+Examples:
+  host train --out out
+  host train --out out --recipe best                more accurate, better calibrated, takes longer
+  host train --out out --epochs 2 --dropout 0.5,0.5,0.5 --seed 7
+  host train --out out --resume --epochs 20
+  host train --out clothes --dataset fashion-mnist --weight-decay 1e-4
+  host train --out parts --dataset pictures/        one sub-folder of images per class";
+
+impl Changes {
     /// The recipe asked for, on top of `base`.
-    fn recipe(&self, base: Recipe) -> anyhow::Result<Recipe> {
+    fn apply(self, base: Recipe) -> anyhow::Result<Recipe> {
         let dropout = match self.dropout.as_deref() {
             None => base.dropout,
             Some(given) => <[f64; SITES]>::try_from(given)
                 .map_err(|_| anyhow!("--dropout takes {SITES} numbers, not {}", given.len()))?,
         };
+        let deformed = base.augmentation;
         let recipe = Recipe {
-            dataset: self.dataset.clone().unwrap_or(base.dataset),
+            dataset: self.dataset.unwrap_or(base.dataset),
+            validation: self.validation.unwrap_or(base.validation),
             epochs: self.epochs.unwrap_or(base.epochs),
             batch_size: self.batch_size.unwrap_or(base.batch_size),
+            optimizer: self.optimizer.unwrap_or(base.optimizer),
             learning_rate: self.lr.unwrap_or(base.learning_rate),
-            momentum: self.momentum.unwrap_or(base.momentum),
-            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+            schedule: self.schedule.unwrap_or(base.schedule),
             lr_step: self.lr_step.unwrap_or(base.lr_step),
             lr_gamma: self.lr_gamma.unwrap_or(base.lr_gamma),
+            momentum: self.momentum.unwrap_or(base.momentum),
+            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+            averaging: self.averaging.unwrap_or(base.averaging),
+            augmentation: Augmentation {
+                rotation: self.rotation.unwrap_or(deformed.rotation),
+                scale: self.scale.unwrap_or(deformed.scale),
+                shear: self.shear.unwrap_or(deformed.shear),
+                shift: self.shift.unwrap_or(deformed.shift),
+                elastic: self.elastic.unwrap_or(deformed.elastic),
+            },
             dropout,
+            temperature_scaling: self.temperature_scaling.unwrap_or(base.temperature_scaling),
             seed: self.seed.unwrap_or(base.seed),
             limit_train: self.limit_train.or(base.limit_train),
         };
@@ -143,13 +222,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if !(0.0..1.0).contains(&args.flag_rate) {
         bail!("--flag-rate must be at least 0 and below 1");
     }
-    let base = if args.resume {
-        recipe_of(&args.out)?
-    } else {
-        Recipe::default()
+    let base = match args.recipe {
+        Some(name) => name.recipe(),
+        None if args.resume => recipe_of(&args.out)?,
+        None => RecipeName::Source.recipe(),
     };
     let job = Job {
-        recipe: args.recipe(base)?,
+        recipe: args.changes.apply(base)?,
         resume: args.resume,
         out: args.out,
         passes: args.passes,

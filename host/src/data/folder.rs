@@ -57,26 +57,23 @@ pub(crate) fn load(
             ),
         ));
     }
-    let mut dataset = Dataset {
-        class_names: classes.iter().map(|path| name_of(path)).collect(),
-        pixels: Vec::new(),
-        labels: Vec::new(),
-    };
-    let mut files = Vec::new();
+    let mut images = Vec::new();
     for (label, class) in classes.iter().enumerate() {
         let label = u16::try_from(label)
             .map_err(|_| refuse(&part, format!("{} classes are too many", classes.len())))?;
-        let before = dataset.len();
+        let before = images.len();
         let pictures = entries(class, |path| path.is_file() && is_picture(path))?;
         for (index, file) in pictures.into_iter().enumerate() {
             let is_test = index % TEST_EVERY == TEST_EVERY - 1;
             if divided || split.is_none_or(|split| is_test == (split == Split::Test)) {
-                dataset.pixels.extend(read_image(&file)?);
-                dataset.labels.push(label);
-                files.push(file);
+                images.push((0.0, label, read_image(&file)?, file));
             }
         }
-        if dataset.len() == before {
+        let count = images.len() - before;
+        for (index, (place, ..)) in images[before..].iter_mut().enumerate() {
+            *place = (index as f64 + 0.5) / count as f64;
+        }
+        if count == 0 {
             let reason = match split {
                 None => "no images (PNG, JPEG or PGM)",
                 Some(Split::Train) => {
@@ -88,6 +85,19 @@ pub(crate) fn load(
             };
             return Err(refuse(class, reason.into()));
         }
+    }
+    // Classes take turns, so that the first and the last so many images hold all of them.
+    images.sort_by(|(a, ..), (b, ..)| f64::total_cmp(a, b));
+    let mut dataset = Dataset {
+        class_names: classes.iter().map(|path| name_of(path)).collect(),
+        pixels: Vec::with_capacity(images.len() * Dataset::PIXELS),
+        labels: Vec::with_capacity(images.len()),
+    };
+    let mut files = Vec::with_capacity(images.len());
+    for (_, label, pixels, file) in images {
+        dataset.pixels.extend(pixels);
+        dataset.labels.push(label);
+        files.push(file);
     }
     Ok((dataset, files))
 }
@@ -179,11 +189,11 @@ mod tests {
         let train = load(root.path(), Split::Train).expect("training part");
         let test = load(root.path(), Split::Test).expect("test part");
         assert_eq!(train.class_names, ["a", "b"]);
-        assert_eq!(train.labels, [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(train.labels, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
         assert_eq!(test.labels, [0, 1]);
         // `a` is the second name given, so its images start at 20; the sixth is 25.
         assert!(test.image(0).iter().all(|&pixel| pixel == 25));
-        assert_eq!(train.image(5)[0], 26);
+        assert_eq!(train.image(10)[0], 26);
         let (all, files) = super::load(root.path(), None).expect("all images");
         assert_eq!((all.len(), files.len()), (14, 14));
         assert_eq!(files[13], root.path().join("b/06.pgm"));

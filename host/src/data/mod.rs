@@ -251,6 +251,19 @@ impl Dataset {
         self.pixels.truncate(self.len() * Self::PIXELS);
     }
 
+    /// Takes away the images from `first` on, and returns them.
+    ///
+    /// # Panics
+    /// `first` exceeds [`Dataset::len`].
+    #[must_use]
+    pub fn split_off(&mut self, first: usize) -> Self {
+        Self {
+            class_names: self.class_names.clone(),
+            pixels: self.pixels.split_off(first * Self::PIXELS),
+            labels: self.labels.split_off(first),
+        }
+    }
+
     /// The images at `indices`, in that order.
     ///
     /// # Panics

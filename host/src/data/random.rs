@@ -32,6 +32,8 @@ pub enum Purpose {
     Bootstrap,
     /// Which calibration frames thresholds are tuned on, and which they are tested on.
     CalibrationSplit,
+    /// How training images are deformed (index = step).
+    Augmentation,
 }
 
 /// A stream of Philox4x32-10 blocks.

@@ -15,7 +15,7 @@ use crate::parallel::in_blocks;
 
 /// Share of resamples that lie below an interval, and above it.
 const TAIL: f64 = 0.025;
-/// The fewest resamples whose order says where the [`TAIL`] ends: 1/`TAIL`, less one.
+/// The fewest resamples whose order says where the `TAIL` ends: 1/`TAIL`, less one.
 pub const FEWEST_RESAMPLES: u32 = 39;
 /// Share of resamples that a metric must be defined in.
 const DEFINED: f64 = 0.95;

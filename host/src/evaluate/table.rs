@@ -10,7 +10,7 @@ use super::score::{SCORE_NAMES, STANDARD_SCORE_NAMES};
 /// Width of the names.
 const NAME: usize = 26;
 /// Width of a number.
-const NUMBER: usize = 9;
+const NUMBER: usize = 10;
 /// Width of an interval and the space before it.
 const INTERVAL: usize = 19;
 
@@ -44,8 +44,8 @@ const GROUPS: [(&str, &[(&str, &str)]); 3] = [
         "surest first",
         &[
             ("aurc", "aurc_by_score.*"),
-            ("risk at 0.95", "risk_at_coverage.*.0.95"),
-            ("coverage at 0.001", "coverage_at_risk.*.0.001"),
+            ("risk@95%", "risk_at_coverage.*.0.95"),
+            ("cov@0.1%", "coverage_at_risk.*.0.001"),
         ],
     ),
     (

@@ -115,6 +115,20 @@ impl Network {
         }
     }
 
+    /// The same architecture with other parameters, in the order of [`Architecture::parameters`];
+    /// they are not copied.
+    ///
+    /// # Panics
+    /// They are not eight.
+    #[must_use]
+    pub fn with(&self, parameters: &[Tensor]) -> Self {
+        assert_eq!(parameters.len(), 8, "a LeNet has 8 parameters");
+        Self {
+            architecture: self.architecture,
+            parameters: std::array::from_fn(|index| parameters[index].shallow_clone()),
+        }
+    }
+
     /// The parameters as tensors, in the order of [`Architecture::parameters`].
     pub fn tensors(&self) -> &[Tensor] {
         &self.parameters

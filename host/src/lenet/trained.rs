@@ -98,6 +98,25 @@ impl TrainedModel {
         to_safetensors(&self.parameters, &header)
     }
 
+    /// Divides the logits by `temperature` from now on (Guo et al. 2017): fc2's weights and bias
+    /// are. Every pass of every engine then gives `logits / temperature` without knowing of it,
+    /// since no dropout follows fc2.
+    ///
+    /// # Panics
+    /// `temperature` is not a positive number.
+    pub fn scale_temperature(&mut self, temperature: f64) {
+        assert!(
+            temperature.is_finite() && temperature > 0.0,
+            "no temperature: {temperature}"
+        );
+        let last = self.parameters.iter_mut();
+        for parameter in last.filter(|parameter| parameter.name.starts_with("fc2.")) {
+            for value in &mut parameter.values {
+                *value = (f64::from(*value) / temperature) as f32;
+            }
+        }
+    }
+
     /// Reads a model.
     ///
     /// # Errors

@@ -30,15 +30,6 @@ impl Images {
         }
     }
 
-    /// The same images for another thread; they are not copied.
-    pub(super) fn share(&self) -> Self {
-        Self {
-            pixels: self.pixels.shallow_clone(),
-            labels: self.labels.shallow_clone(),
-            normalisation: self.normalisation,
-        }
-    }
-
     pub(super) fn len(&self) -> usize {
         self.pixels.size()[0] as usize
     }

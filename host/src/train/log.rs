@@ -30,7 +30,7 @@ impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "epoch {} [{}/{} ({:.0} %)] loss {:.6} lr {}",
+            "epoch {} [{}/{} ({:.0} %)] loss {:.6} lr {:.2e}",
             self.epoch,
             self.images,
             self.of,

@@ -1,15 +1,19 @@
 //! Training with dropout, and the two tests that follow it.
 //!
 //! A run is a pure function of its [`Recipe`]: parameters are drawn from the seed, and the images
-//! and masks of a step from the seed and the step's number. On a processor, with the same number
-//! of threads, it repeats to the bit, and a run that was stopped and continued ends where an
-//! undisturbed one does.
+//! of a step, their deformations and masks from the seed and the step's number. On a processor,
+//! with the same number of threads, it repeats to the bit, and a run that was stopped and continued
+//! ends where an undisturbed one does.
 
+mod augment;
 mod fit;
 mod images;
 mod log;
+mod optimizer;
 mod recipe;
+mod report;
 mod sampling;
+mod temperature;
 mod trainer;
 
 use std::path::{Path, PathBuf};
@@ -17,21 +21,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use serde_json::json;
 use shared::image::Normalisation;
-use shared::mask::MaskSource;
-use shared::triage::{Evidence, Thresholds};
-use shared::uncertainty::Measures;
 use tch::Device;
 
-use crate::data::{Dataset, DatasetName, Purpose, Random, Split};
-use crate::lenet::TrainedModel;
-use crate::{calibrate, export, files, torch};
+use crate::data::{DatasetName, Split};
+pub use augment::Augmentation;
 pub use fit::fit;
 use images::Images;
 use log::Log;
-pub use recipe::Recipe;
-use sampling::{Sampling, TestResult};
+pub use optimizer::Optimizer;
+pub use recipe::{Recipe, RecipeName, Schedule};
+use report::{Data, report};
 use trainer::Trainer;
 
 /// Most classes a model can have.
@@ -53,7 +53,8 @@ pub struct Job {
     pub passes: u32,
     /// Only the first so many test images.
     pub limit_test: Option<usize>,
-    /// Training images that the default thresholds are set on.
+    /// Training images that the default thresholds are set on, where there are no validation
+    /// images to set them on.
     pub calibration_images: usize,
     /// Share of them that the default thresholds flag.
     pub flag_rate: f64,
@@ -103,6 +104,14 @@ pub fn train(
 
     let name: DatasetName = job.recipe.dataset.parse()?;
     let mut data = name.load(Split::Train)?;
+    if job.recipe.validation >= data.len() {
+        bail!(
+            "--validation {} leaves no image to train on: {name} has {} training images",
+            job.recipe.validation,
+            data.len()
+        );
+    }
+    let validation = data.split_off(data.len() - job.recipe.validation);
     let normalisation = match name {
         DatasetName::Mnist => Normalisation::MNIST,
         _ => data.normalisation(),
@@ -117,23 +126,19 @@ pub fn train(
         Some(trainer) => trainer,
         None => trainer.insert(Trainer::new(job.recipe.clone(), classes, job.device)?),
     };
-    if trainer.network().architecture().classes != classes {
+    if trainer.classes() != classes {
         bail!(
             "{name} has {classes} classes, not those of {}",
             checkpoint.display()
         );
     }
     let seconds = run(job, trainer, &images, &checkpoint, &mut log, stop, progress)?;
-    report(
-        job,
-        trainer,
-        &data,
-        &images,
+    let data = Data {
+        train: data,
+        validation,
         normalisation,
-        seconds,
-        stop,
-        progress,
-    )
+    };
+    report(job, trainer, &data, seconds, stop, progress)
 }
 
 /// The recipe of the run in `out`.
@@ -193,7 +198,7 @@ fn run(
                     .min(images.len() as u64),
                 of: images.len() as u64,
                 loss,
-                learning_rate: trainer.recipe().learning_rate_in(epoch),
+                learning_rate: trainer.recipe().learning_rate_at(step, per_epoch),
             };
             progress.note(&line.to_string());
             log.push(line);
@@ -211,129 +216,4 @@ fn run(
         }
     }
     Ok(start.elapsed().as_secs_f64())
-}
-
-/// Measures the trained network and writes the results.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the state of one run, used in one place"
-)]
-fn report(
-    job: &Job,
-    trainer: &Trainer,
-    data: &Dataset,
-    images: &Images,
-    normalisation: Normalisation,
-    seconds: f64,
-    stop: &AtomicBool,
-    progress: &dyn Progress,
-) -> anyhow::Result<serde_json::Value> {
-    let (network, recipe) = (trainer.network(), trainer.recipe());
-    let sampling = Sampling {
-        passes: job.passes,
-        masks: MaskSource::new(recipe.seed),
-        keep: network
-            .architecture()
-            .keep()
-            .context("a dropout is not in 0..1")?,
-        device: job.device,
-        threads: job.threads,
-    };
-    let advance = |units| progress.advance(units);
-
-    let mut chosen = Random::new(recipe.seed, Purpose::Calibration, 0).permutation(data.len());
-    chosen.truncate(job.calibration_images);
-    progress.begin("thresholds", chosen.len() as u64, 0);
-    let measures = sampling.measure(network, images, &chosen, stop, &advance)?;
-    let frames: Vec<_> = measures
-        .into_iter()
-        .zip(&chosen)
-        .map(|(measures, &index)| Evidence::new(&measures, &data.statistics(index as usize)))
-        .collect();
-    let thresholds = calibrate::usual(&frames, job.flag_rate);
-
-    let name: DatasetName = recipe.dataset.parse()?;
-    let mut test = name.load(Split::Test)?;
-    test.truncate(job.limit_test.unwrap_or(usize::MAX));
-    let test_images = Images::new(&test, normalisation, job.device);
-    progress.begin("mc-dropout test", test.len() as u64, 0);
-    let indices: Vec<u32> = (0..test.len() as u32).collect();
-    let measures = sampling.measure(network, &test_images, &indices, stop, &advance)?;
-    let mc_dropout = TestResult::mc_dropout(&measures, &test.labels);
-    let standard = TestResult::standard(network, &test_images, &test.labels)?;
-    let triage = triage(&thresholds, &measures, &test);
-
-    // What lies in the model does not depend on the clock, so that equal runs give equal files.
-    let training = json!({
-        "recipe": recipe,
-        "images": data.len(),
-        "prior_length_scale": recipe.prior_length_scale(data.len()).map(six_decimals),
-        "mc_dropout": {
-            "accuracy": six_decimals(mc_dropout.accuracy),
-            "nll_mean_logits": six_decimals(mc_dropout.nll),
-            "passes": job.passes,
-        },
-        "standard": {
-            "accuracy": six_decimals(standard.accuracy),
-            "nll": six_decimals(standard.nll),
-        },
-        "test_images": test.len(),
-    });
-    let model = TrainedModel {
-        architecture: *network.architecture(),
-        parameters: network.parameters()?,
-        labels: data.class_names.clone(),
-        normalisation,
-        seed: recipe.seed,
-        thresholds: Some(thresholds),
-        calibration: None,
-        training: Some(training.clone()),
-    };
-    files::write(&job.out.join("model.safetensors"), &model.to_bytes()?)?;
-    files::write(&job.out.join("model.onnx"), &export::to_onnx(&model)?)?;
-    let mut metrics = training;
-    let more = json!({
-        "epochs": recipe.epochs,
-        "seconds": seconds,
-        "device": torch::device_name(job.device),
-        "threads": job.threads,
-        "libtorch": torch::LIBTORCH_VERSION,
-        "seed": recipe.seed,
-        "thresholds": thresholds,
-        "triage": triage,
-    });
-    if let (Some(metrics), serde_json::Value::Object(more)) = (metrics.as_object_mut(), more) {
-        metrics.extend(more);
-    }
-    let mut text = serde_json::to_vec_pretty(&metrics)?;
-    text.push(b'\n');
-    files::write(&job.out.join("metrics.json"), &text)?;
-    Ok(metrics)
-}
-
-/// For people to read; and a number this short passes through JSON unchanged.
-fn six_decimals(value: f64) -> f64 {
-    (value * 1e6).round() / 1e6
-}
-
-/// What the default thresholds do to the test images.
-fn triage(
-    thresholds: &Thresholds,
-    measures: &[Measures<MAX_CLASSES>],
-    test: &Dataset,
-) -> serde_json::Value {
-    let (mut accepted, mut correct) = (0usize, 0usize);
-    for (index, measures) in measures.iter().enumerate() {
-        if thresholds
-            .judge(measures, &test.statistics(index))
-            .is_empty()
-        {
-            accepted += 1;
-            correct += usize::from(measures.class == usize::from(test.labels[index]));
-        }
-    }
-    json!({
-        "flagged": six_decimals(1.0 - accepted as f64 / measures.len().max(1) as f64),
-        "accuracy_accepted": six_decimals(correct as f64 / accepted.max(1) as f64),
-    })
 }

@@ -4,94 +4,107 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use shared::mask::{KeepProbability, MaskSource};
+use device::engine::Engine;
+use device::onnx::Model;
+use device::session::{EngineKind, open_engine};
+use shared::image::Normalisation;
 use shared::uncertainty::{Measures, PassAccumulator, log_softmax};
-use tch::{Device, Kind, Tensor};
+use tch::Kind;
 
 use super::images::Images;
-use super::{Interrupted, MAX_CLASSES};
-use crate::lenet::{Masks, Network, SITES};
+use super::{Interrupted, MAX_CLASSES, Progress};
+use crate::data::Dataset;
+use crate::export;
+use crate::lenet::{Network, TrainedModel};
 use crate::parallel::in_blocks;
 
-/// Images whose stem is computed together.
+/// Images that a thread takes at a time.
 const BLOCK: usize = 16;
 /// Images of the standard test that are run together.
 const BATCH: usize = 1000;
 
-/// How to sample.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sampling {
+/// How images are sampled.
+pub(super) struct Sampling<'a> {
     pub(super) passes: u32,
-    pub(super) masks: MaskSource,
-    pub(super) keep: [KeepProbability; SITES],
-    pub(super) device: Device,
     /// Images sampled side by side, each on one processor thread.
     pub(super) threads: usize,
+    pub(super) stop: &'a AtomicBool,
+    pub(super) progress: &'a dyn Progress,
 }
 
-impl Sampling {
-    /// The measures of the images at `indices`, in that order. An image's masks are those of the
-    /// frame with its index, so any engine can repeat them.
-    pub(super) fn measure(
+impl Sampling<'_> {
+    /// What `each` makes of the logits of the passes, `[pass][class]`, of each image at `indices`.
+    ///
+    /// They are those of the device's own engine, so what is measured is what is deployed, whatever
+    /// the network was trained on. An image's masks are those of the frame with its index.
+    pub(super) fn sample<T: Send>(
         &self,
-        network: &Network,
-        images: &Images,
+        phase: &'static str,
+        model: &TrainedModel,
+        data: &Dataset,
         indices: &[u32],
-        stop: &AtomicBool,
-        advance: &dyn Fn(u64),
-    ) -> anyhow::Result<Vec<Measures<MAX_CLASSES>>> {
-        let workers = match self.device {
-            Device::Cpu => self.threads.min(indices.len().div_ceil(BLOCK)).max(1),
-            _ => 1,
-        };
+        each: impl Fn(&[f32]) -> anyhow::Result<T> + Sync,
+    ) -> anyhow::Result<Vec<T>> {
+        let onnx = export::to_onnx(model).context(DIVERGED)?;
+        let onnx = Model::from_bytes(&onnx)?;
+        let workers = self.threads.min(indices.len().div_ceil(BLOCK)).max(1);
         let starts = (0..workers).map(|_| {
-            let (network, images) = (network.share(), images.share());
+            let (onnx, each, passes) = (&onnx, &each, self.passes);
             move || {
-                if workers > 1 {
-                    tch::set_num_threads(1);
-                }
-                let no_grad = tch::no_grad_guard();
+                let kind = Some(EngineKind::Native);
+                let mut engine = open_engine(kind, onnx, passes, model.seed, 1)?;
+                let mut logits = vec![0.0; passes as usize * engine.classes()];
+                let mut input = vec![0.0; Dataset::PIXELS];
                 Ok(move |block: Range<usize>| {
-                    let _while_this_lives = &no_grad;
-                    self.measure_block(&network, &images, &indices[block])
+                    let mut one = |&frame: &u32| {
+                        normalise(model.normalisation, data.image(frame as usize), &mut input);
+                        engine.begin(frame, &input)?;
+                        engine.sample(0..passes, &mut logits)?;
+                        each(&logits)
+                    };
+                    indices[block].iter().map(&mut one).collect()
                 })
             }
         });
-        let measures = in_blocks(indices.len(), BLOCK, starts, stop, advance)?;
-        tch::set_num_threads(self.threads as i32);
-        measures.ok_or_else(|| Interrupted.into())
+        self.progress.begin(phase, indices.len() as u64, 0);
+        let advance = |images| self.progress.advance(images);
+        let results = in_blocks(indices.len(), BLOCK, starts, self.stop, &advance)?;
+        results.ok_or_else(|| Interrupted.into())
     }
 
-    fn measure_block(
+    /// The measures of the images at `indices`, in that order.
+    pub(super) fn measure(
         &self,
-        network: &Network,
-        images: &Images,
+        phase: &'static str,
+        model: &TrainedModel,
+        data: &Dataset,
         indices: &[u32],
     ) -> anyhow::Result<Vec<Measures<MAX_CLASSES>>> {
-        let classes = network.architecture().classes;
-        let positions: Vec<i64> = indices.iter().map(|&index| i64::from(index)).collect();
-        let (inputs, _) = images.select(&Tensor::from_slice(&positions).to_device(self.device));
-        let stem = network.stem(&inputs);
-        let mut logits = vec![0.0; self.passes as usize * classes];
-        let mut accumulator = PassAccumulator::<MAX_CLASSES>::new(classes)?;
-        let mut measures = Vec::with_capacity(indices.len());
-        for (position, &frame) in indices.iter().enumerate() {
-            let masks = Masks::draw(&self.masks, frame, 0..self.passes, self.keep, self.device);
-            network.sample(
-                &stem.narrow(0, position as i64, 1),
-                Some(&masks),
-                &mut logits,
-            )?;
-            accumulator.reset();
-            for pass in logits.chunks_exact(classes) {
-                accumulator
-                    .push(pass)
-                    .context("the training diverged: try a smaller --lr")?;
-            }
-            measures.push(accumulator.measures().context("at least one pass")?);
-        }
-        Ok(measures)
+        let classes = model.architecture.classes;
+        self.sample(phase, model, data, indices, |logits| {
+            measures(logits, classes)
+        })
     }
+}
+
+const DIVERGED: &str = "the training diverged: try a smaller --lr";
+
+/// The measures of passes with these logits, `[pass][class]`.
+pub(super) fn measures(logits: &[f32], classes: usize) -> anyhow::Result<Measures<MAX_CLASSES>> {
+    let mut accumulator = PassAccumulator::<MAX_CLASSES>::new(classes)?;
+    for pass in logits.chunks_exact(classes) {
+        accumulator.push(pass).context(DIVERGED)?;
+    }
+    accumulator.measures().context("at least one pass")
+}
+
+/// 8-bit luma as the model expects it.
+fn normalise(normalisation: Normalisation, pixels: &[u8], input: &mut [f32]) {
+    let mut luma = [0.0; Dataset::PIXELS];
+    for (luma, &pixel) in luma.iter_mut().zip(pixels) {
+        *luma = f32::from(pixel) / 255.0;
+    }
+    normalisation.apply(&luma, input);
 }
 
 /// What a test phase finds.

@@ -9,20 +9,18 @@ use shared::mask::{KeepProbability, MaskSource};
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::images::Images;
+use super::optimizer::State;
 use super::recipe::Recipe;
 use crate::data::{Purpose, Random};
 use crate::files;
-use crate::lenet::{Architecture, Masks, ModelError, Network, Parameter, SITES, checkpoint};
-
-/// Names of the momentum tensors in a checkpoint start with this.
-const MOMENTUM: &str = "momentum.";
+use crate::lenet::{Architecture, Masks, ModelError, Network, SITES, checkpoint};
 
 /// A training run between two steps: with the recipe, all that the steps to come depend on.
 #[derive(Debug)]
 pub(super) struct Trainer {
     recipe: Recipe,
     network: Network,
-    momentum: Vec<Tensor>,
+    state: State,
     keep: [KeepProbability; SITES],
     masks: MaskSource,
     /// Steps done since the start of the run.
@@ -56,7 +54,8 @@ impl Trainer {
             tch::manual_seed(Random::new(recipe.seed, Purpose::Torch, 0).next_u64() as i64);
             Network::new(architecture, device)
         };
-        Self::at(recipe, network, None, 0, device)
+        let state = State::new(&recipe, network.tensors());
+        Self::at(recipe, network, state, 0, device)
     }
 
     /// The run that a checkpoint was left by; its recipe says how it was started.
@@ -77,27 +76,30 @@ impl Trainer {
             dropout: header.recipe.dropout,
         };
         let parameters = checkpoint::pick(&mut tensors, &architecture, "").map_err(refuse)?;
-        let momentum = checkpoint::pick(&mut tensors, &architecture, MOMENTUM).map_err(refuse)?;
         let network = Network::from_parameters(architecture, &parameters, device)?;
+        let mut state = State::new(&header.recipe, network.tensors());
+        for (prefix, values) in state.kinds_mut() {
+            if values.is_empty() {
+                continue;
+            }
+            let saved = checkpoint::pick(&mut tensors, &architecture, prefix).map_err(refuse)?;
+            *values = saved
+                .iter()
+                .map(|parameter| crate::lenet::tensor(parameter, device))
+                .collect::<Result<_, TchError>>()?;
+        }
         let recipe = header.recipe.clone();
-        let trainer = Self::at(header.recipe, network, Some(&momentum), header.step, device)?;
+        let trainer = Self::at(header.recipe, network, state, header.step, device)?;
         Ok((trainer, recipe))
     }
 
     fn at(
         recipe: Recipe,
         network: Network,
-        momentum: Option<&[Parameter]>,
+        state: State,
         step: u64,
         device: Device,
     ) -> anyhow::Result<Self> {
-        let momentum = match momentum {
-            Some(parameters) => parameters
-                .iter()
-                .map(|parameter| crate::lenet::tensor(parameter, device))
-                .collect::<Result<_, TchError>>()?,
-            None => network.tensors().iter().map(Tensor::zeros_like).collect(),
-        };
         let masks = Random::new(recipe.seed, Purpose::TrainingMasks, 0).next_u64();
         Ok(Self {
             keep: network
@@ -107,7 +109,7 @@ impl Trainer {
             masks: MaskSource::new(masks),
             recipe,
             network,
-            momentum,
+            state,
             step,
             device,
             epoch_images: None,
@@ -118,9 +120,11 @@ impl Trainer {
     /// Writes all of it to a file, whole or not at all.
     pub(super) fn save(&self, path: &Path) -> anyhow::Result<()> {
         let mut tensors = self.network.parameters()?;
-        for (parameter, momentum) in self.network.parameters()?.iter().zip(&self.momentum) {
-            let name = format!("{MOMENTUM}{}", parameter.name);
-            tensors.push(crate::lenet::parameter(&name, momentum)?);
+        let names = self.network.architecture().parameters();
+        for (prefix, values) in self.state.kinds() {
+            for ((name, _), value) in names.iter().zip(values) {
+                tensors.push(crate::lenet::parameter(&format!("{prefix}{name}"), value)?);
+            }
         }
         let header = Header {
             recipe: self.recipe.clone(),
@@ -130,8 +134,16 @@ impl Trainer {
         files::write(path, &checkpoint::to_safetensors(&tensors, &header)?)
     }
 
-    pub(super) fn network(&self) -> &Network {
-        &self.network
+    /// The network trained so far: of averaged parameters, if the recipe averages.
+    pub(super) fn network(&self) -> Network {
+        match self.state.average() {
+            Some(average) => self.network.with(average),
+            None => self.network.share(),
+        }
+    }
+
+    pub(super) fn classes(&self) -> usize {
+        self.network.architecture().classes
     }
 
     pub(super) fn recipe(&self) -> &Recipe {
@@ -162,10 +174,10 @@ impl Trainer {
         self.epoch_images.unwrap_or(images.len())
     }
 
-    /// One step of SGD with momentum. Returns the loss before it, still on the device.
+    /// One step of the recipe's optimizer. Returns the loss before it, still on the device.
     ///
-    /// The images and masks of a step follow from the seed and the step's number alone, which is
-    /// what lets a run be stopped and continued without a trace.
+    /// The images of a step, their deformations and its masks follow from the seed and the step's
+    /// number alone, which is what lets a run be stopped and continued without a trace.
     pub(super) fn advance(&mut self, images: &Images) -> anyhow::Result<Tensor> {
         let steps = self.steps_per_epoch(images);
         let (epoch, within) = ((self.step / steps) as u32, (self.step % steps) as usize);
@@ -176,33 +188,22 @@ impl Trainer {
             self.order_of(epoch, epoch_images, images.len())
                 .narrow(0, first as i64, count as i64);
         let (inputs, labels) = images.select(&batch);
+        let mut random = Random::new(self.recipe.seed, Purpose::Augmentation, self.step);
+        let inputs = self
+            .recipe
+            .augmentation
+            .apply(&inputs, &mut random, self.device);
 
         let frame = u32::try_from(self.step).context("too many steps")?;
         let masks = Masks::draw(&self.masks, frame, 0..count as u32, self.keep, self.device);
         let logits = self.network.head(&self.network.stem(&inputs), Some(&masks));
         let loss = logits.log_softmax(-1, Kind::Float).nll_loss(&labels);
 
-        let rate = self.recipe.learning_rate_in(epoch);
         let gradients = Tensor::f_run_backward(&[&loss], self.network.tensors(), false, false)?;
-        tch::no_grad(|| -> Result<(), TchError> {
-            for ((value, momentum), gradient) in self
-                .network
-                .tensors()
-                .iter()
-                .zip(&mut self.momentum)
-                .zip(gradients)
-            {
-                // v ← μ v + (g + decay · w);  w ← w − rate · v   (as PyTorch's SGD)
-                let mut velocity = momentum
-                    .f_mul_scalar_(self.recipe.momentum)?
-                    .f_add_(&gradient)?;
-                if self.recipe.weight_decay > 0.0 {
-                    velocity = velocity.f_add_(&(value * self.recipe.weight_decay))?;
-                }
-                let _ = value.shallow_clone().f_sub_(&(velocity * rate))?;
-            }
-            Ok(())
-        })?;
+        let rate = self.recipe.learning_rate_at(self.step, steps);
+        let parameters = self.network.tensors();
+        self.state
+            .step(&self.recipe, rate, self.step, parameters, &gradients)?;
         self.step += 1;
         Ok(loss.detach())
     }

@@ -1,15 +1,15 @@
-//! `host causes`: whether a model's image limits name what is wrong with a picture.
+//! `host study causes`: whether a model's image limits name what is wrong with a picture.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::bail;
 use device::onnx::Model;
 
+use super::print;
 use crate::data::{DatasetName, Split};
 use crate::study::causes::causes;
 
-/// Tell what the limits in a model file name as the cause for which corruption of test images.
+/// Whether flags name what is wrong with a picture.
 ///
 /// Every image is taken as it is and under each of the families of host data corrupt, at each
 /// severity. The cause named is the primary one of those that lie in the picture: no frame passes
@@ -17,9 +17,9 @@ use crate::study::causes::causes;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  host causes --model out/model.onnx
-  host causes --model out/model.onnx --limit 200 --seed 7 --json")]
-pub struct Args {
+  host study causes --model out/model.onnx
+  host study causes --model out/model.onnx --limit 200 --seed 7 --json")]
+pub(super) struct Args {
     /// ONNX classifier with thresholds, as host train writes it.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
@@ -37,11 +37,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Runs `host causes`.
-///
-/// # Errors
-/// The model or the data set cannot be used, or the model file carries no thresholds.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let model = Model::load(&args.model)?;
     let Some(thresholds) = &model.metadata().thresholds else {
         bail!(
@@ -52,11 +48,5 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut data = args.dataset.load(Split::Test)?;
     data.truncate(args.limit as usize);
     let study = causes(thresholds, &data, args.seed)?;
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string(&study)?)?;
-    } else {
-        writeln!(out, "{study}")?;
-    }
-    Ok(())
+    print(Some(study), args.json)
 }

@@ -102,11 +102,11 @@ pub(super) struct Axis {
 impl Axis {
     /// From `range.start` to `range.end` in equal steps.
     pub(super) fn linear(name: impl Into<String>, range: Range<f64>) -> Self {
-        // Half an axis's worth of room if all values are equal.
+        // Such as the risk of a model that makes no mistake: nothing is below 0.
         let range = if range.end > range.start {
             range
         } else {
-            range.start - 0.5..range.start + 0.5
+            range.start..range.start + 1.0
         };
         let ticks = RangedCoordf64::from(range.clone()).key_points(5);
         Self {

@@ -242,7 +242,11 @@ fn cell(row: &Row, values: &Value, prefix: &str) -> Markup {
                 Some(value) => {
                     (show(value))
                     @if let (Some(low), Some(high)) = (end(0), end(1)) {
-                        small { (show(low)) "–" (show(high)) }
+                        small {
+                            // Where there is little room, the upper end goes below.
+                            span.whole { (show(low)) "–" } wbr;
+                            span.whole { (show(high)) }
+                        }
                     }
                 }
                 None => "–",

@@ -306,7 +306,8 @@ fn clips_count_once_each() {
     let by_frames = Draws::of(goal, 60, risk_at, |random| {
         single(&clips(random).into_iter().flatten().collect::<Vec<_>>())
     });
-    assert!(by_frames.broken > 12, "{by_frames:?}");
+    // Binomial(60, 0.05): mean 3, standard deviation 1.7; more than three of them above.
+    assert!(by_frames.broken > 8, "{by_frames:?}");
 }
 
 #[test]

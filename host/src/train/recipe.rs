@@ -59,6 +59,7 @@ impl RecipeName {
                 optimizer: Optimizer::Adamw,
                 learning_rate: 0.002,
                 schedule: Schedule::Cosine,
+                weight_decay: 0.1,
                 averaging: 0.999,
                 augmentation: Augmentation {
                     rotation: 8.0,

@@ -335,6 +335,7 @@ impl Worker {
             .spawn(move || {
                 // Whatever ends this thread, nobody waits for it in vain.
                 let _leave = Leave(&own);
+                own.put(Work::Done);
                 loop {
                     let mut state = own.wait(|work| *work != Work::Nothing && *work != Work::Done);
                     if state.work == Work::Soon {
@@ -353,6 +354,12 @@ impl Worker {
                     own.tell();
                 }
             })?;
+        // What a thread allocates while it starts belongs to starting, not to the first frames.
+        let mut state = desk.wait(|work| matches!(work, Work::Done | Work::Leave));
+        if state.work == Work::Done {
+            state.work = Work::Nothing;
+        }
+        drop(state);
         Ok(Self {
             desk,
             thread: Some(thread),

@@ -303,7 +303,7 @@ fn the_promise_holds_on_digits_it_was_not_made_on() {
         let goal = Goal {
             max_risk,
             delta: 0.05,
-            unusual: 0.01,
+            unusual: 0.025,
             seed,
         };
         let mut random = Random::new(seed, Purpose::CalibrationSplit, 1);

@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "PROBABILITY", default_value_t = 0.05, value_parser = inside)]
     delta: f64,
     /// Flag what is more unusual than all but this share of the tuning frames, whatever the risk.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.025, value_parser = share)]
     unusual: f64,
     /// Pictures whose names are alike before the last TEXT are one clip, and count once.
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]

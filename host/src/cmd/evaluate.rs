@@ -9,8 +9,8 @@ use shared::stopping::Delta;
 use super::long::{INTERRUPTED, progress_bar, stop_flag};
 use crate::data::DatasetName;
 use crate::evaluate::{
-    EngineChoice, FEWEST_RESAMPLES, Frames, Report, Requirement, Setup, bootstrap, judge,
-    judge_with_outputs, write_records,
+    EngineChoice, FEWEST_RESAMPLES, Frames, Report, Requirement, Setup, bootstrap,
+    judge_both_phases, judge_with_outputs, write_records,
 };
 
 /// Measure how good a model's answers are, and its uncertainty.
@@ -163,7 +163,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let advance = |frames| bar.inc(frames);
     // Outputs are kept only where they are asked for: classes make them large.
     let judged = match &args.records {
-        None => judge(&setup, &frames, threads, &stop, &advance)
+        None => judge_both_phases(&setup, &frames, threads, &stop, &advance)
             .map(|judged| judged.map(|judgements| (judgements, None))),
         Some(path) => judge_with_outputs(&setup, &frames, threads, &stop, &advance)
             .map(|judged| judged.map(|(judgements, outputs)| (judgements, Some((path, outputs))))),

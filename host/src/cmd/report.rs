@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use super::evaluate::resamples;
 use super::long::{INTERRUPTED, progress_bar, stop_flag};
 use crate::data::DatasetName;
-use crate::evaluate::{EngineChoice, Frames, Setup, bootstrap, judge};
+use crate::evaluate::{EngineChoice, Frames, Setup, bootstrap, judge_both_phases};
 use crate::files;
 use crate::report::{Configuration, Contents, Studies, Watch};
 use crate::study::epistemic::Epistemic;
@@ -138,7 +138,8 @@ fn gather(
     watch: Watch<'_>,
 ) -> anyhow::Result<Option<Contents>> {
     (watch.begin)("judging", frames.len() as u64);
-    let Some(judgements) = judge(setup, frames, threads, watch.stop, watch.advance)? else {
+    let Some(judgements) = judge_both_phases(setup, frames, threads, watch.stop, watch.advance)?
+    else {
         return Ok(None);
     };
     let intervals = match resamples {

@@ -23,9 +23,9 @@ use crate::parallel::in_blocks;
 /// Frames that a thread takes at a time: few, so that threads end together and Ctrl-C is heard.
 const BLOCK: usize = 8;
 
-/// Judges every frame on `threads` threads, each with its own engine, and then asks the standard
-/// test phase; the figures do not depend on the number of threads. `None` if `stop` was set before
-/// the end. `advance` hears how many more frames are judged.
+/// Judges every frame on `threads` threads, each with its own engine; the figures do not depend on
+/// their number. `None` if `stop` was set before the end. `advance` hears how many more frames are
+/// judged.
 ///
 /// # Errors
 /// The model cannot be used, its classes are not as many as the data set's, or a frame cannot be
@@ -37,11 +37,26 @@ pub fn judge(
     stop: &AtomicBool,
     advance: &dyn Fn(u64),
 ) -> anyhow::Result<Option<Judgements>> {
-    let found = both_phases(setup, frames, threads, stop, advance, &|_| ())?;
+    let found = phases(setup, frames, threads, stop, advance, false, &|_| ())?;
     Ok(found.map(|(judgements, _)| judgements))
 }
 
-/// As [`judge`], and keeps what the network put out for every frame.
+/// As [`judge`], and then asks the standard test phase about every frame, too.
+///
+/// # Errors
+/// As [`judge`].
+pub fn judge_both_phases(
+    setup: &Setup,
+    frames: &Frames,
+    threads: usize,
+    stop: &AtomicBool,
+    advance: &dyn Fn(u64),
+) -> anyhow::Result<Option<Judgements>> {
+    let found = phases(setup, frames, threads, stop, advance, true, &|_| ())?;
+    Ok(found.map(|(judgements, _)| judgements))
+}
+
+/// As [`judge_both_phases`], and keeps what the network put out for every frame.
 ///
 /// # Errors
 /// As [`judge`].
@@ -52,16 +67,18 @@ pub fn judge_with_outputs(
     stop: &AtomicBool,
     advance: &dyn Fn(u64),
 ) -> anyhow::Result<Option<(Judgements, BothPhases)>> {
-    both_phases(setup, frames, threads, stop, advance, &Outputs::of)
+    phases(setup, frames, threads, stop, advance, true, &Outputs::of)
 }
 
-/// Judgements and, of each frame, what `output` keeps of the measures of both test phases.
-fn both_phases<O: Send>(
+/// Judgements and, of each frame, what `output` keeps of the measures of Monte Carlo dropout and, if
+/// `standard`, of the standard test phase.
+fn phases<O: Send>(
     setup: &Setup,
     frames: &Frames,
     threads: usize,
     stop: &AtomicBool,
     advance: &dyn Fn(u64),
+    standard: bool,
     output: &(impl Fn(&Measures<MAX_CLASSES>) -> O + Sync),
 ) -> anyhow::Result<Option<(Judgements, BothPhases<O>)>> {
     let threads = threads.clamp(1, frames.len().div_ceil(BLOCK).max(1));
@@ -97,9 +114,10 @@ fn both_phases<O: Send>(
         monte_carlo,
         standard: Vec::new(),
     };
-    if let Err(error) = setup.open_standard(&about.settings) {
+    let opened = standard.then(|| setup.open_standard(&about.settings));
+    if let Some(Err(error)) = opened {
         tracing::warn!("no standard test phase: {error:#}");
-    } else {
+    } else if standard {
         let starts = (0..threads).map(|_| || setup.open_standard(&about.settings));
         let Some(standard) = judge_standard(frames, starts, stop, output)? else {
             return Ok(None);

@@ -25,7 +25,7 @@ pub use calibration::{Bin, reliability};
 pub(crate) use engine::weights_of;
 pub use engine::{EngineChoice, Setup};
 pub use frames::{Frames, ImageSet};
-pub use judge::{judge, judge_with_outputs};
+pub use judge::{judge, judge_both_phases, judge_with_outputs};
 pub use judged::{Answer, Judged, Judgements, Run, Standard};
 pub use metrics::{COVERAGES, Metrics, OutOfDistribution, Quality, RISKS};
 pub use records::{BothPhases, Outputs, write_records};

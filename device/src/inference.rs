@@ -11,7 +11,7 @@ use shared::image::{self, Fit, FrameStatistics, GrayFrame, ImageError, Normalisa
 use shared::stopping::{self, Delta, Record};
 use shared::triage::{Cause, Causes, Thresholds, Verdict};
 use shared::uncertainty::{Measures, PassAccumulator, UncertaintyError};
-use shared::wire::message::{Report, Statistics};
+use shared::wire::message::{LineStatistics, Report, Statistics};
 
 use crate::engine::{Engine, InputShape};
 
@@ -396,7 +396,7 @@ impl Tally {
     }
 
     /// The totals as a message, `uptime_us` microseconds after the device started; `last` says
-    /// that no report follows.
+    /// that no report follows. What the link and the stack did is left 0.
     #[must_use]
     pub fn message(&self, uptime_us: u64, last: bool) -> Statistics {
         Statistics {
@@ -405,6 +405,8 @@ impl Tally {
             flagged: self.flagged,
             by_cause: self.by_cause,
             failed: self.failed,
+            line: LineStatistics::default(),
+            stack_free: 0,
             uptime_us,
             last,
         }

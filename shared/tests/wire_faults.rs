@@ -9,7 +9,7 @@ use shared::wire::link::{Receiver, WireFormat};
 use shared::wire::message::{Message, Packet};
 use shared::wire::text::{self, MAX_LINE};
 use shared::wire::{FrameError, LinkCounters};
-use support::{any_message, hello, longest, report, statistics};
+use support::{any_message, hello, longest, notice, report, statistics};
 
 const FORMATS: [WireFormat; 2] = [WireFormat::Binary, WireFormat::Text];
 
@@ -52,7 +52,7 @@ fn packet(sequence: u32, message: Message) -> Packet {
 fn messages_arrive_as_they_were_sent() {
     for format in FORMATS {
         let mut receiver = Receiver::new(format);
-        for (sequence, message) in [hello(), report(0), report(1), statistics()]
+        for (sequence, message) in [hello(), report(0), report(1), statistics(), notice()]
             .into_iter()
             .enumerate()
         {
@@ -68,7 +68,7 @@ fn messages_arrive_as_they_were_sent() {
         assert_eq!(
             receiver.counters(),
             LinkCounters {
-                received: 4,
+                received: 5,
                 ..LinkCounters::default()
             }
         );
@@ -79,7 +79,7 @@ fn messages_arrive_as_they_were_sent() {
 #[test]
 fn one_flipped_bit_is_always_detected() {
     for format in FORMATS {
-        for damaged in [report(1), statistics(), hello()] {
+        for damaged in [report(1), statistics(), hello(), notice()] {
             let bytes = encoded(format, 1, &damaged);
             for bit in 0..bytes.len() * 8 {
                 let mut wrong = bytes.clone();

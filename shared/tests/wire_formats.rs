@@ -6,16 +6,18 @@ use embedded_io::{ErrorKind, ErrorType, Write};
 use shared::triage::Thresholds;
 use shared::wire::frame::{self, Deframer, MAX_FRAME};
 use shared::wire::link::{Receiver, SendError, Sender, WireFormat};
-use shared::wire::message::{Message, PROTOCOL_VERSION, Packet, SCHEMA_HASH, shortened};
+use shared::wire::message::{
+    Message, NoticeCode, PROTOCOL_VERSION, Packet, SCHEMA_HASH, shortened,
+};
 use shared::wire::text::{self, MAX_LINE, TextDeframer};
 use shared::wire::{EncodeError, FrameError, LinkCounters, crc32};
-use support::{hello, report, statistics};
+use support::{hello, notice, report, statistics};
 
 /// The protocol's fingerprint. If this fails, the messages have changed: devices in the field and
 /// hosts no longer understand each other, which the version must say.
 #[test]
 fn the_messages_are_those_of_version_1() {
-    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (1, 0x36C7_F44A_107F_32CF));
+    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (1, 0x57D4_88DF_B7B4_4190));
 }
 
 #[test]
@@ -49,15 +51,35 @@ fn greetings_and_totals_are_lines_too() {
     let text = line(0, &hello());
     let start = format!(
         "HELLO seq=0 protocol=1 schema={SCHEMA_HASH:016x} device=bench-camera software=0.1.0 \
-         engine=tract model=deadbeef classes=3 labels=cat,dog,a%20bird passes=100 seed=42 \
+         engine=tract model=deadbeef input=1x28x20 classes=3 labels=cat,dog,a%20bird passes=100 seed=42 \
          max_black=0.800000 max_plateau=0.500000 "
     );
     assert!(text.starts_with(&start), "{text}");
     let text = line(3, &statistics());
     assert!(text.starts_with(
         "STATISTICS seq=3 frames=100 accepted=80 flagged=20 by_cause=1,2,3,4,5,6,7,8,9 failed=2 \
-         uptime_us=12345678 last=true *"
+         received=700 corrupt=3 lost=4 overruns=5 stack_free=1024 uptime_us=12345678 last=true *"
     ));
+    let text = line(4, &notice());
+    assert!(text.starts_with(
+        "NOTICE seq=4 code=plan_checksum detail=7 text=stored%201%2C%20computed%202 *"
+    ));
+}
+
+/// Numbers and names of notices are told to the world; a new code comes last.
+#[test]
+fn notices_keep_their_numbers_and_names() {
+    let names = "plan_missing plan_version plan_length plan_checksum plan_schema plan_content \
+                 plan_memory plan_format panicked watchdog_reset frame_refused frame_incomplete \
+                 stack_low";
+    assert_eq!(NoticeCode::ALL.map(NoticeCode::name).join(" "), names);
+    for (number, code) in NoticeCode::ALL.into_iter().enumerate() {
+        let mut bytes = [0; 1];
+        let written = postcard::to_slice(&code, &mut bytes).expect("one byte");
+        assert_eq!((written[0], code as u8), (number as u8, number as u8));
+        assert_eq!(code.name().parse(), Ok(code));
+    }
+    assert!("plan".parse::<NoticeCode>().is_err());
 }
 
 fn with_thresholds(thresholds: Thresholds) -> Message {
@@ -214,7 +236,7 @@ fn undamaged_frames_of_other_builds_are_told_from_damage() {
     let content = postcard::to_slice(&(5_u32, report(5)), &mut plain)
         .expect("room")
         .to_vec();
-    let cases: [(Vec<u8>, Result<u32, FrameError>); 6] = [
+    let cases: [(Vec<u8>, Result<u32, FrameError>); 7] = [
         ([&[1], &content[..]].concat(), Ok(5)),
         (
             [&[2], &content[..]].concat(),
@@ -223,6 +245,8 @@ fn undamaged_frames_of_other_builds_are_told_from_damage() {
                 expected: 1,
             }),
         ),
+        // What the host sends, come back.
+        ([&[0x81], &content[..]].concat(), Err(FrameError::Direction)),
         (
             [&[1], &content[..content.len() - 1]].concat(),
             Err(FrameError::Content),
@@ -309,7 +333,7 @@ fn line_feeds_alone_and_blank_lines_are_welcome() {
 
 #[test]
 fn a_buffer_that_is_too_small_is_an_error() {
-    for message in [hello(), report(0), statistics()] {
+    for message in [hello(), report(0), statistics(), notice()] {
         let mut out = [0; MAX_LINE];
         let length = text::encode(0, &message, &mut out).expect("room");
         for short in 0..length {
@@ -428,4 +452,20 @@ fn the_first_message_survives_what_came_before() {
             .count();
         assert_eq!(got, 1);
     }
+}
+
+/// A sender of frames alone has room for the longest.
+#[test]
+fn a_binary_sender_sends_what_any_other_does() {
+    let line = || Faulty {
+        written: Vec::new(),
+        good: usize::MAX,
+    };
+    let mut small = Sender::binary(line());
+    let mut usual = Sender::new(line(), WireFormat::Binary);
+    assert!(size_of_val(&small) + MAX_LINE - MAX_FRAME <= size_of_val(&usual) + 8);
+    for message in [hello(), support::longest(), report(1)] {
+        assert_eq!(small.send(&message), usual.send(&message));
+    }
+    assert_eq!(small.into_inner().written, usual.into_inner().written);
 }

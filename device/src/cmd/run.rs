@@ -380,12 +380,14 @@ fn open_line(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<(Box<dyn Wri
 
 fn hello(args: &Args, session: &Session) -> Hello {
     let settings = session.inference.settings();
+    let input = session.inference.engine().input_shape();
     Hello {
         schema: SCHEMA_HASH,
         device: shortened(&args.name),
         software: shortened(env!("CARGO_PKG_VERSION")),
         engine: shortened(session.inference.engine().name()),
         model: session.model.crc32(),
+        input: [input.channels, input.height, input.width].map(|side| side as u16),
         classes: session.model.classes() as u16,
         labels: session
             .model

@@ -202,6 +202,12 @@ impl<'a> View<'a> {
                 self.summary.statistics(statistics);
                 return Ok(statistics.last);
             }
+            Message::Notice(notice) => tracing::warn!(
+                "the device tells {} ({}): {}",
+                notice.code,
+                notice.detail,
+                notice.text
+            ),
         }
         Ok(false)
     }

@@ -1,88 +1,159 @@
-//! The binary format.
+//! The binary format, the same in both directions.
 //!
 //! ```text
-//! COBS( version: u8 | postcard(sequence: u32, message) | CRC-32 of all before: u32 LE )  0x00
+//! COBS( version: u8 | postcard(sequence: u32, payload) | CRC-32 of all before: u32 LE )  0x00
 //! ```
 //!
 //! Byte stuffing (COBS, Cheshire and Baker 1999) keeps 0x00 out of the frame, so 0x00 always ends
 //! one and a receiver is in step again after the next, whatever came before. Nothing between two
 //! delimiters is ever read in part: it is one whole frame with a matching CRC, or it is discarded.
+//!
+//! The highest bit of the version tells the direction: clear in what a device says
+//! ([`Message`]), set in what it is told ([`Request`](super::request::Request)), so that a line that
+//! echoes is not taken for the other end.
+
+use core::marker::PhantomData;
+
+use crc::Digest;
+use postcard::ser_flavors::{Cobs, Flavor, Slice};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::message::{Message, PROTOCOL_VERSION, Packet};
 use super::reception::{LinkCounters, Reception};
-use super::{EncodeError, FrameError, crc32};
+use super::{CRC, EncodeError, FrameError, crc32};
 use crate::triage::Cause;
 
 const CRC_BYTES: usize = 4;
-/// Version, sequence (a varint) and CRC.
-const OVERHEAD: usize = 1 + 5 + CRC_BYTES;
-/// The largest message, a greeting: variant, schema, three strings, model, classes, labels,
+/// Bit of the version byte that is set in what the host sends.
+pub(super) const TO_DEVICE: u8 = 0x80;
+
+/// What travels one way.
+pub trait Payload: Serialize + DeserializeOwned {
+    /// First byte of each of its frames.
+    const VERSION: u8;
+
+    /// Whether a sender that starts anew begins with this.
+    fn starts_sequence(&self) -> bool;
+}
+
+impl Payload for Message {
+    const VERSION: u8 = PROTOCOL_VERSION;
+
+    fn starts_sequence(&self) -> bool {
+        matches!(self, Self::Hello(_))
+    }
+}
+
+/// The largest message, a greeting: variant, schema, three strings, model, input, classes, labels,
 /// passes, seed, thresholds, each with its longest varint.
 const MAX_MESSAGE: usize =
-    1 + 10 + 25 + 17 + 17 + 5 + 3 + (1 + 16 * 17) + 5 + 10 + 4 * Cause::ALL.len();
-const MAX_BODY: usize = OVERHEAD + MAX_MESSAGE;
+    1 + 10 + 25 + 17 + 17 + 5 + 9 + 3 + (1 + 16 * 17) + 5 + 10 + 4 * Cause::ALL.len();
 
-/// Bytes of the longest frame, its delimiter included.
-pub const MAX_FRAME: usize = MAX_BODY + MAX_BODY.div_ceil(254) + 1;
+/// Bytes of the longest frame of a message, its delimiter included.
+pub const MAX_FRAME: usize = longest_frame(MAX_MESSAGE);
+
+/// Bytes of a frame around a payload of so many: version, sequence (a varint), CRC, stuffing and
+/// delimiter.
+pub(super) const fn longest_frame(payload: usize) -> usize {
+    let body = 1 + 5 + payload + CRC_BYTES;
+    body + body.div_ceil(254) + 1
+}
 
 /// Writes one frame, its delimiter included, and returns its length.
 ///
 /// # Errors
 /// If `out` is too small; [`MAX_FRAME`] always suffices.
 pub fn encode(sequence: u32, message: &Message, out: &mut [u8]) -> Result<usize, EncodeError> {
-    let mut body = [0; MAX_BODY];
-    body[0] = PROTOCOL_VERSION;
-    let end = MAX_BODY - CRC_BYTES;
-    let used = postcard::to_slice(&(sequence, message), &mut body[1..end])
-        .map_err(|_| EncodeError)?
-        .len();
-    let covered = 1 + used;
-    let crc = crc32(&body[..covered]);
-    body[covered..covered + CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
-    let length = cobs::try_encode(&body[..covered + CRC_BYTES], out).map_err(|_| EncodeError)?;
-    *out.get_mut(length).ok_or(EncodeError)? = 0;
-    Ok(length + 1)
+    encode_payload(sequence, message, out)
 }
 
-/// Finds the frames in a stream of bytes.
+pub(super) fn encode_payload<T: Payload>(
+    sequence: u32,
+    payload: &T,
+    out: &mut [u8],
+) -> Result<usize, EncodeError> {
+    Cobs::try_new(Slice::new(out))
+        .and_then(|stuffed| {
+            let checked = Checked {
+                inner: stuffed,
+                digest: CRC.digest(),
+            };
+            postcard::serialize_with_flavor(&(T::VERSION, sequence, payload), checked)
+        })
+        .map(|written| written.len())
+        .map_err(|_| EncodeError)
+}
+
+/// Appends the CRC-32 of what is written.
+struct Checked<F> {
+    inner: F,
+    digest: Digest<'static, u32>,
+}
+
+impl<F: Flavor> Flavor for Checked<F> {
+    type Output = F::Output;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.digest.update(&[byte]);
+        self.inner.try_push(byte)
+    }
+
+    fn finalize(mut self) -> postcard::Result<F::Output> {
+        self.inner
+            .try_extend(&self.digest.finalize().to_le_bytes())?;
+        self.inner.finalize()
+    }
+}
+
+/// Finds the messages in a stream of bytes.
+pub type Deframer = FrameReceiver<Message, MAX_FRAME>;
+
+/// Finds the frames of one direction, `N` bytes long at most, in a stream of bytes.
 ///
 /// Until the first delimiter the receiver may have joined in the middle of a frame, so what fails
 /// to decode there is discarded without an error; after it, every failure is reported once.
 #[derive(Debug, Clone)]
-pub struct Deframer(Reception<MAX_FRAME>);
+pub struct FrameReceiver<T, const N: usize> {
+    reception: Reception<N>,
+    payload: PhantomData<T>,
+}
 
-impl Deframer {
+impl<T: Payload, const N: usize> FrameReceiver<T, N> {
     /// A receiver that has heard nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Reception::new())
+        Self {
+            reception: Reception::new(),
+            payload: PhantomData,
+        }
     }
 
     /// What became of the bytes so far.
     #[must_use]
     pub fn counters(&self) -> LinkCounters {
-        self.0.counters()
+        self.reception.counters()
     }
 
     /// Takes one byte; gives a packet, or the reason there is none, at the end of each frame.
-    pub fn push(&mut self, byte: u8) -> Option<Result<Packet, FrameError>> {
+    pub fn push(&mut self, byte: u8) -> Option<Result<Packet<T>, FrameError>> {
         if byte == 0 {
-            self.0.finish(decode)
+            self.reception.finish(decode)
         } else {
-            self.0.push(byte);
+            self.reception.push(byte);
             None
         }
     }
 }
 
-impl Default for Deframer {
+impl<T: Payload, const N: usize> Default for FrameReceiver<T, N> {
     fn default() -> Self {
         Self::new()
     }
 }
 
 /// Decodes what lies between two delimiters, in place.
-fn decode(frame: &mut [u8]) -> Result<Packet, FrameError> {
+fn decode<T: Payload>(frame: &mut [u8]) -> Result<Packet<T>, FrameError> {
     let length = cobs::decode_in_place(frame).map_err(|_| FrameError::Malformed)?;
     let (covered, crc) = frame[..length]
         .split_last_chunk::<CRC_BYTES>()
@@ -91,9 +162,12 @@ fn decode(frame: &mut [u8]) -> Result<Packet, FrameError> {
     if crc32(covered) != u32::from_le_bytes(*crc) {
         return Err(FrameError::Checksum);
     }
-    if version != PROTOCOL_VERSION {
+    if (version ^ T::VERSION) & TO_DEVICE != 0 {
+        return Err(FrameError::Direction);
+    }
+    if version != T::VERSION {
         return Err(FrameError::Version {
-            received: version,
+            received: version & !TO_DEVICE,
             expected: PROTOCOL_VERSION,
         });
     }

@@ -71,29 +71,44 @@ const MAX_MESSAGE: usize = if MAX_FRAME > MAX_LINE {
     MAX_LINE
 };
 
-/// Numbers messages and writes them to a line.
+/// Numbers messages and writes them to a line. `N` is the longest message in bytes.
 #[derive(Debug)]
-pub struct Sender<W> {
+pub struct Sender<W, const N: usize = MAX_MESSAGE> {
     writer: W,
     format: WireFormat,
     sequence: u32,
     /// The receiver may hold part of a frame: at the start, and after a failed write.
     out_of_step: bool,
-    buffer: [u8; MAX_MESSAGE],
+    buffer: [u8; N],
 }
 
-impl<W: Write> Sender<W> {
-    /// A sender at the start of its sequence.
-    pub fn new(writer: W, format: WireFormat) -> Self {
+impl<W> Sender<W> {
+    /// A sender of either format at the start of its sequence.
+    pub const fn new(writer: W, format: WireFormat) -> Self {
+        Self::at_start(writer, format)
+    }
+}
+
+impl<W> Sender<W, MAX_FRAME> {
+    /// A sender of binary frames alone, which takes less memory, at the start of its sequence.
+    pub const fn binary(writer: W) -> Self {
+        Self::at_start(writer, WireFormat::Binary)
+    }
+}
+
+impl<W, const N: usize> Sender<W, N> {
+    const fn at_start(writer: W, format: WireFormat) -> Self {
         Self {
             writer,
             format,
             sequence: 0,
             out_of_step: true,
-            buffer: [0; MAX_MESSAGE],
+            buffer: [0; N],
         }
     }
+}
 
+impl<W: Write, const N: usize> Sender<W, N> {
     /// Sends one message whole and returns its sequence number. A message that fails uses up its
     /// number, so that the receiver counts it as lost.
     ///
@@ -196,8 +211,9 @@ impl Receiver {
             };
             let undamaged = match &result {
                 Some(Ok(_)) => true,
+                // An echo of what this side sent says nothing of how the other speaks.
+                Some(Err(FrameError::Direction)) | None => false,
                 Some(Err(error)) => error.is_undamaged(),
-                None => false,
             };
             if undamaged {
                 self.format = Some(format);

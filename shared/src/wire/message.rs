@@ -5,27 +5,30 @@ use postcard_schema::Schema;
 use postcard_schema::key::Key;
 use serde::{Deserialize, Serialize};
 
+use super::LinkCounters;
+pub use super::notice::{Notice, NoticeCode};
+use super::request::Request;
 use crate::image::FrameStatistics;
 use crate::triage::{Cause, Causes, Thresholds, Verdict};
 
 /// Version of the framing; a receiver refuses any other.
 pub const PROTOCOL_VERSION: u8 = 1;
 
-/// Fingerprint (FNV-1a) of every field and type of [`Message`]. Sides whose fingerprints differ
-/// were built from different sources.
+/// Fingerprint (FNV-1a) of every field and type of [`Message`] and [`Request`]. Sides whose
+/// fingerprints differ were built from different sources.
 pub const SCHEMA_HASH: u64 =
-    u64::from_le_bytes(Key::for_path::<Message>("mcdropout/message").to_bytes());
+    u64::from_le_bytes(Key::for_path::<(Message, Request)>("mcdropout/message").to_bytes());
 
 /// Labels that a greeting has room for.
 pub const MAX_LABELS: usize = 16;
 
-/// A message with its place in the sender's sequence.
+/// A message, or a request, with its place in the sender's sequence.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Packet {
+pub struct Packet<T = Message> {
     /// Counts messages from 0, wrapping.
     pub sequence: u32,
     /// The message.
-    pub message: Message,
+    pub message: T,
 }
 
 /// Anything a device says.
@@ -33,12 +36,14 @@ pub struct Packet {
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Schema)]
 pub enum Message {
-    /// Who speaks: first after start, and again from time to time.
+    /// Who speaks: first after start, again from time to time, and when asked.
     Hello(Hello),
     /// One frame's answer.
     Report(Report),
     /// Totals: from time to time, and last before the end.
     Statistics(Statistics),
+    /// Something out of the ordinary.
+    Notice(Notice),
 }
 
 /// The greeting: what runs, on what, with which model.
@@ -54,6 +59,8 @@ pub struct Hello {
     pub engine: String<16>,
     /// [CRC-32](super::crc32) of the model file.
     pub model: u32,
+    /// The model's input: channels, rows, columns.
+    pub input: [u16; 3],
     /// Number of classes.
     pub classes: u16,
     /// Names of the first [`MAX_LABELS`] classes, possibly shortened; may be empty.
@@ -121,10 +128,41 @@ pub struct Statistics {
     pub by_cause: [u32; Cause::ALL.len()],
     /// Frames that the source or the engine could not serve.
     pub failed: u32,
+    /// What the device received.
+    pub line: LineStatistics,
+    /// Bytes of stack never used since the start; 0 if unknown.
+    pub stack_free: u32,
     /// Since the device started, µs.
     pub uptime_us: u64,
     /// Whether the device ends with this message.
     pub last: bool,
+}
+
+/// What became of the requests sent to a device; all 0 where it takes none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Schema)]
+pub struct LineStatistics {
+    /// Requests received intact.
+    pub received: u32,
+    /// Requests that arrived damaged.
+    pub corrupt: u32,
+    /// Requests missed, by gaps in the sequence.
+    pub lost: u32,
+    /// Bytes that came faster than they were taken, or that the UART found broken.
+    pub overruns: u32,
+}
+
+impl LineStatistics {
+    /// What a receiver and its UART counted.
+    #[must_use]
+    pub fn new(counters: &LinkCounters, overruns: u32) -> Self {
+        let narrow = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            received: narrow(counters.received),
+            corrupt: narrow(counters.corrupt),
+            lost: narrow(counters.lost),
+            overruns,
+        }
+    }
 }
 
 /// As much of `text` as fits `N` bytes, cut between characters.

@@ -1,16 +1,19 @@
-//! The serial protocol: what a device says, and how it survives a bad line.
+//! The serial protocol: what a device says and is told, and how it survives a bad line.
 //!
-//! [`message`] defines what is said. Two formats carry it: [`frame`], compact and binary, and
+//! [`message`] defines what is said, [`request`] what is told. Two formats carry messages: [`frame`], compact and binary, and
 //! [`text`], one line a message for people with a plain terminal. Both carry a sequence number, so
 //! that what is lost can be counted, and a CRC-32, so that what is damaged is never believed.
-//! [`link`] sends and receives either.
+//! [`link`] sends and receives either. Requests are binary.
 
 pub mod frame;
 pub mod link;
 pub mod message;
+pub mod request;
 pub mod text;
 
 mod decimal;
+mod field;
+mod notice;
 mod reception;
 
 pub use message::{Message, Packet};
@@ -45,6 +48,8 @@ pub enum FrameError {
         /// Version of this side.
         expected: u8,
     },
+    /// Undamaged, but what this side's other end is told: the line echoes.
+    Direction,
     /// Undamaged, but not a message that this side knows.
     Content,
 }
@@ -53,7 +58,7 @@ impl FrameError {
     /// Whether the bytes arrived as they were sent, and only their meaning is unknown.
     #[must_use]
     pub const fn is_undamaged(self) -> bool {
-        matches!(self, Self::Version { .. } | Self::Content)
+        matches!(self, Self::Version { .. } | Self::Direction | Self::Content)
     }
 }
 
@@ -73,6 +78,9 @@ impl fmt::Display for FrameError {
                     "receiver"
                 }
             ),
+            Self::Direction => {
+                f.write_str("undamaged, but sent by this side: the line echoes what it is given")
+            }
             Self::Content => f.write_str(
                 "undamaged, but not a known message: sender and receiver are different builds, \
                  update the older one",

@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::FrameError;
-use super::message::{Message, Packet};
+use super::frame::Payload;
+use super::message::Packet;
 
 /// How far behind the expected sequence number a message may be and still be taken for a repeat;
 /// from further back it can only come from a sender that started anew.
@@ -74,10 +75,10 @@ impl<const N: usize> Reception<N> {
     }
 
     /// Takes a delimiter. `decode` may use the bytes in place.
-    pub(super) fn finish(
+    pub(super) fn finish<T: Payload>(
         &mut self,
-        decode: impl FnOnce(&mut [u8]) -> Result<Packet, FrameError>,
-    ) -> Option<Result<Packet, FrameError>> {
+        decode: impl FnOnce(&mut [u8]) -> Result<Packet<T>, FrameError>,
+    ) -> Option<Result<Packet<T>, FrameError>> {
         let length = core::mem::take(&mut self.length);
         let was_in_step = core::mem::replace(&mut self.in_step, true);
         if length == 0 {
@@ -112,7 +113,7 @@ struct Sequence {
 }
 
 impl Sequence {
-    fn follow(&mut self, packet: &Packet, counters: &mut LinkCounters) {
+    fn follow<T: Payload>(&mut self, packet: &Packet<T>, counters: &mut LinkCounters) {
         let got = packet.sequence;
         counters.received += 1;
         let expected = self.expected.unwrap_or(got);
@@ -120,7 +121,7 @@ impl Sequence {
         let behind = expected.wrapping_sub(got);
         if ahead == 0 {
             // In order.
-        } else if got == 0 && matches!(packet.message, Message::Hello(_)) {
+        } else if got == 0 && packet.message.starts_sequence() {
             counters.restarts += 1;
         } else if behind <= REPEAT_WINDOW {
             counters.duplicates += 1;

@@ -4,7 +4,7 @@
 //! REPORT seq=12 frame=12 verdict=flag causes=glare+unfamiliar class=7 confidence=0.4312 … *1C291CA3
 //! ```
 //!
-//! A line is `HELLO`, `REPORT` or `STATISTICS`, then `key=value` pairs, always all of them in the
+//! A line is `HELLO`, `REPORT`, `STATISTICS` or `NOTICE`, then `key=value` pairs, always all of them in the
 //! same order, then ` *` and the CRC-32 of everything before the space, in eight upper-case
 //! hexadecimal digits; it ends with CR LF. Numbers are decimal (`schema` and `model` hexadecimal),
 //! fractions rounded to 4 digits (limits to 6, or `off`). In names, anything but printable ASCII,
@@ -12,23 +12,21 @@
 //! without entries is `%` alone.
 
 use core::fmt::{self, Write};
-use core::str::{FromStr, Split};
-
-use heapless::{String, Vec};
 
 use crate::image::FrameStatistics;
-use crate::triage::{Cause, Causes, Thresholds};
+use crate::triage::{Causes, Thresholds};
 
 use super::decimal::Fixed;
-use super::message::{Hello, MAX_LABELS, Message, PROTOCOL_VERSION, Packet, Report, Statistics};
+use super::field::{Fields, NO_LABELS, Name, read_labels, read_name, read_numbers, upper_hex};
+use super::message::{
+    Hello, LineStatistics, Message, Notice, PROTOCOL_VERSION, Packet, Report, Statistics,
+};
 use super::reception::{LinkCounters, Reception};
 use super::{EncodeError, FrameError, crc32};
 
 /// Bytes of the longest line, its CR LF included.
 pub const MAX_LINE: usize = 1728;
 
-/// A list without entries: no name is written like this.
-const NO_LABELS: &str = "%";
 /// ` *` and eight digits.
 const TRAILER: usize = 10;
 
@@ -103,23 +101,13 @@ pub fn decode(line: &[u8]) -> Result<Packet, FrameError> {
         "HELLO" => Message::Hello(read_hello(&mut fields)?),
         "REPORT" => Message::Report(read_report(&mut fields)?),
         "STATISTICS" => Message::Statistics(read_statistics(&mut fields)?),
+        "NOTICE" => Message::Notice(read_notice(&mut fields)?),
         _ => return Err(FrameError::Content),
     };
     match fields.0.next() {
         None => Ok(Packet { sequence, message }),
         Some(_) => Err(FrameError::Content),
     }
-}
-
-fn upper_hex(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |value, &digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'A'..=b'F' => digit - b'A' + 10,
-            _ => return None,
-        };
-        Some(value << 4 | u32::from(digit))
-    })
 }
 
 /// The part of the buffer already written.
@@ -145,14 +133,16 @@ fn write_message(line: &mut Line<'_>, seq: u32, message: &Message) -> fmt::Resul
         Message::Hello(hello) => write_hello(line, seq, hello),
         Message::Report(report) => write_report(line, seq, report),
         Message::Statistics(statistics) => write_statistics(line, seq, statistics),
+        Message::Notice(notice) => write_notice(line, seq, notice),
     }
 }
 
 fn write_hello(line: &mut Line<'_>, seq: u32, hello: &Hello) -> fmt::Result {
+    let [channels, height, width] = hello.input;
     write!(
         line,
         "HELLO seq={seq} protocol={PROTOCOL_VERSION} schema={:016x} device={} software={} \
-         engine={} model={:08x} classes={} labels=",
+         engine={} model={:08x} input={channels}x{height}x{width} classes={} labels=",
         hello.schema,
         Name(&hello.device),
         Name(&hello.software),
@@ -192,6 +182,7 @@ fn read_hello(fields: &mut Fields<'_>) -> Result<Hello, FrameError> {
         software: read_name(fields.value("software")?)?,
         engine: read_name(fields.value("engine")?)?,
         model: u32::from_str_radix(fields.value("model")?, 16).map_err(|_| FrameError::Content)?,
+        input: read_numbers(fields.value("input")?, 'x')?,
         classes: fields.number("classes")?,
         labels: read_labels(fields.value("labels")?)?,
         passes: fields.number("passes")?,
@@ -286,8 +277,15 @@ fn write_statistics(line: &mut Line<'_>, seq: u32, statistics: &Statistics) -> f
     }
     write!(
         line,
-        " failed={} uptime_us={} last={}",
-        statistics.failed, statistics.uptime_us, statistics.last
+        " failed={} received={} corrupt={} lost={} overruns={} stack_free={} uptime_us={} last={}",
+        statistics.failed,
+        statistics.line.received,
+        statistics.line.corrupt,
+        statistics.line.lost,
+        statistics.line.overruns,
+        statistics.stack_free,
+        statistics.uptime_us,
+        statistics.last
     )
 }
 
@@ -295,95 +293,39 @@ fn read_statistics(fields: &mut Fields<'_>) -> Result<Statistics, FrameError> {
     let frames = fields.number("frames")?;
     let accepted = fields.number("accepted")?;
     let flagged = fields.number("flagged")?;
-    let mut counts = fields.value("by_cause")?.split(',');
-    let mut by_cause = [0; Cause::ALL.len()];
-    for slot in &mut by_cause {
-        *slot = parse(counts.next().ok_or(FrameError::Content)?)?;
-    }
-    if counts.next().is_some() {
-        return Err(FrameError::Content);
-    }
+    let by_cause = read_numbers(fields.value("by_cause")?, ',')?;
     Ok(Statistics {
         frames,
         accepted,
         flagged,
         by_cause,
         failed: fields.number("failed")?,
+        line: LineStatistics {
+            received: fields.number("received")?,
+            corrupt: fields.number("corrupt")?,
+            lost: fields.number("lost")?,
+            overruns: fields.number("overruns")?,
+        },
+        stack_free: fields.number("stack_free")?,
         uptime_us: fields.number("uptime_us")?,
         last: fields.number("last")?,
     })
 }
 
-fn parse<T: FromStr>(text: &str) -> Result<T, FrameError> {
-    text.parse().map_err(|_| FrameError::Content)
+fn write_notice(line: &mut Line<'_>, seq: u32, notice: &Notice) -> fmt::Result {
+    write!(
+        line,
+        "NOTICE seq={seq} code={} detail={} text={}",
+        notice.code,
+        notice.detail,
+        Name(&notice.text)
+    )
 }
 
-/// The `key=value` pairs of a line not yet read.
-struct Fields<'a>(Split<'a, char>);
-
-impl<'a> Fields<'a> {
-    /// The value of the next pair, which must have this key.
-    fn value(&mut self, key: &str) -> Result<&'a str, FrameError> {
-        self.0
-            .next()
-            .and_then(|pair| pair.strip_prefix(key)?.strip_prefix('='))
-            .ok_or(FrameError::Content)
-    }
-
-    fn number<T: FromStr>(&mut self, key: &str) -> Result<T, FrameError> {
-        parse(self.value(key)?)
-    }
-
-    fn limit(&mut self, key: &str) -> Result<f32, FrameError> {
-        match self.value(key)? {
-            "off" => Ok(f32::MAX),
-            number => parse(number),
-        }
-    }
-}
-
-/// Prints a name without anything that separates fields.
-struct Name<'a>(&'a str);
-
-impl fmt::Display for Name<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for &byte in self.0.as_bytes() {
-            match byte {
-                b'%' | b',' | b'=' | b'*' => write!(f, "%{byte:02X}")?,
-                b'!'..=b'~' => f.write_char(char::from(byte))?,
-                _ => write!(f, "%{byte:02X}")?,
-            }
-        }
-        Ok(())
-    }
-}
-
-fn read_name<const N: usize>(text: &str) -> Result<String<N>, FrameError> {
-    let mut bytes = Vec::<u8, N>::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let byte = if byte == b'%' {
-            let digits = [rest.next(), rest.next()];
-            let [Some(high), Some(low)] = digits else {
-                return Err(FrameError::Content);
-            };
-            upper_hex(&[high, low]).ok_or(FrameError::Content)? as u8
-        } else {
-            byte
-        };
-        bytes.push(byte).map_err(|_| FrameError::Content)?;
-    }
-    String::from_utf8(bytes).map_err(|_| FrameError::Content)
-}
-
-fn read_labels(text: &str) -> Result<Vec<String<16>, MAX_LABELS>, FrameError> {
-    let mut labels = Vec::new();
-    if text != NO_LABELS {
-        for label in text.split(',') {
-            labels
-                .push(read_name(label)?)
-                .map_err(|_| FrameError::Content)?;
-        }
-    }
-    Ok(labels)
+fn read_notice(fields: &mut Fields<'_>) -> Result<Notice, FrameError> {
+    Ok(Notice {
+        code: fields.number("code")?,
+        detail: fields.number("detail")?,
+        text: read_name(fields.value("text")?)?,
+    })
 }

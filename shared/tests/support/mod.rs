@@ -5,7 +5,9 @@
 use proptest::prelude::*;
 use shared::image::FrameStatistics;
 use shared::triage::{Cause, Causes, Thresholds};
-use shared::wire::message::{Hello, Message, Report, SCHEMA_HASH, Statistics, shortened};
+use shared::wire::message::{
+    Hello, LineStatistics, Message, Notice, NoticeCode, Report, SCHEMA_HASH, Statistics, shortened,
+};
 
 pub(crate) fn hello() -> Message {
     Message::Hello(Hello {
@@ -14,6 +16,7 @@ pub(crate) fn hello() -> Message {
         software: shortened("0.1.0"),
         engine: shortened("tract"),
         model: 0xDEAD_BEEF,
+        input: [1, 28, 20],
         classes: 3,
         labels: ["cat", "dog", "a bird"]
             .into_iter()
@@ -59,8 +62,23 @@ pub(crate) fn statistics() -> Message {
         flagged: 20,
         by_cause: [1, 2, 3, 4, 5, 6, 7, 8, 9],
         failed: 2,
+        line: LineStatistics {
+            received: 700,
+            corrupt: 3,
+            lost: 4,
+            overruns: 5,
+        },
+        stack_free: 1_024,
         uptime_us: 12_345_678,
         last: true,
+    })
+}
+
+pub(crate) fn notice() -> Message {
+    Message::Notice(Notice {
+        code: NoticeCode::PlanChecksum,
+        detail: 7,
+        text: shortened("stored 1, computed 2"),
     })
 }
 
@@ -73,6 +91,7 @@ pub(crate) fn longest() -> Message {
         software: shortened(&wide),
         engine: shortened(&wide),
         model: u32::MAX,
+        input: [u16::MAX; 3],
         classes: u16::MAX,
         labels: (0..16).map(|_| shortened(&wide)).collect(),
         passes: u32::MAX,
@@ -105,13 +124,17 @@ fn finite() -> impl Strategy<Value = f32> {
 fn any_hello() -> impl Strategy<Value = Message> {
     (
         (any::<u64>(), text(), text(), text(), any::<u32>()),
-        (any::<u16>(), prop::collection::vec(text(), 0..=16)),
+        (
+            any::<[u16; 3]>(),
+            any::<u16>(),
+            prop::collection::vec(text(), 0..=16),
+        ),
         (any::<u32>(), any::<u64>(), prop::array::uniform9(finite())),
     )
         .prop_map(
             |(
                 (schema, device, software, engine, model),
-                (classes, labels),
+                (input, classes, labels),
                 (passes, seed, limits),
             )| {
                 let [a, b, c, d, e, f, g, h, i] = limits;
@@ -121,6 +144,7 @@ fn any_hello() -> impl Strategy<Value = Message> {
                     software,
                     engine,
                     model,
+                    input,
                     classes,
                     labels: labels.into_iter().collect(),
                     passes,
@@ -203,18 +227,26 @@ fn any_statistics() -> impl Strategy<Value = Message> {
     (
         any::<[u32; 3]>(),
         any::<[u32; Cause::ALL.len()]>(),
-        any::<u32>(),
+        any::<[u32; 6]>(),
         any::<u64>(),
         any::<bool>(),
     )
         .prop_map(
-            |([frames, accepted, flagged], by_cause, failed, uptime_us, last)| {
+            |([frames, accepted, flagged], by_cause, counts, uptime_us, last)| {
+                let [failed, received, corrupt, lost, overruns, stack_free] = counts;
                 Message::Statistics(Statistics {
                     frames,
                     accepted,
                     flagged,
                     by_cause,
                     failed,
+                    line: LineStatistics {
+                        received,
+                        corrupt,
+                        lost,
+                        overruns,
+                    },
+                    stack_free,
                     uptime_us,
                     last,
                 })
@@ -222,7 +254,16 @@ fn any_statistics() -> impl Strategy<Value = Message> {
         )
 }
 
+fn any_notice() -> impl Strategy<Value = Message> {
+    (
+        prop::sample::select(&NoticeCode::ALL[..]),
+        any::<u32>(),
+        text(),
+    )
+        .prop_map(|(code, detail, text)| Message::Notice(Notice { code, detail, text }))
+}
+
 /// Any message at all.
 pub(crate) fn any_message() -> impl Strategy<Value = Message> {
-    prop_oneof![any_hello(), any_report(), any_statistics()]
+    prop_oneof![any_hello(), any_report(), any_statistics(), any_notice()]
 }

@@ -1,0 +1,120 @@
+//! What a device has to tell besides answers: coded, so that a program understands it, too.
+
+use core::fmt;
+use core::str::FromStr;
+
+use heapless::String;
+use postcard_schema::Schema;
+use serde::{Deserialize, Serialize};
+
+/// Something out of the ordinary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Schema)]
+pub struct Notice {
+    /// What happened.
+    pub code: NoticeCode,
+    /// A number whose meaning depends on the code; 0 where it has none.
+    pub detail: u32,
+    /// Particulars for a person; may be empty.
+    pub text: String<64>,
+}
+
+/// What a notice tells. Numbers and names are part of the protocol: new codes come last.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Schema,
+)]
+pub enum NoticeCode {
+    /// No plan lies where the firmware looks for one.
+    PlanMissing = 0,
+    /// The plan is of another version of the plan format.
+    PlanVersion = 1,
+    /// The plan is cut short, or longer than its place.
+    PlanLength = 2,
+    /// The plan is damaged.
+    PlanChecksum = 3,
+    /// The plan was written for firmware built from other sources.
+    PlanSchema = 4,
+    /// The plan is undamaged but makes no sense.
+    PlanContent = 5,
+    /// The plan needs more memory than the firmware has; the detail is how many bytes.
+    PlanMemory = 6,
+    /// The plan has another number format than the firmware.
+    PlanFormat = 7,
+    /// The firmware panicked, and starts again; the text says where.
+    Panicked = 8,
+    /// The watchdog started the firmware again.
+    WatchdogReset = 9,
+    /// A frame that the device cannot judge; the detail is its number.
+    FrameRefused = 10,
+    /// Parts of a frame are missing; the detail is its number.
+    FrameIncomplete = 11,
+    /// Little is left of the stack; the detail is how many bytes.
+    StackLow = 12,
+}
+
+impl NoticeCode {
+    /// Every code, in the order of the numbers.
+    pub const ALL: [Self; 13] = [
+        Self::PlanMissing,
+        Self::PlanVersion,
+        Self::PlanLength,
+        Self::PlanChecksum,
+        Self::PlanSchema,
+        Self::PlanContent,
+        Self::PlanMemory,
+        Self::PlanFormat,
+        Self::Panicked,
+        Self::WatchdogReset,
+        Self::FrameRefused,
+        Self::FrameIncomplete,
+        Self::StackLow,
+    ];
+
+    /// Its name on every interface.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PlanMissing => "plan_missing",
+            Self::PlanVersion => "plan_version",
+            Self::PlanLength => "plan_length",
+            Self::PlanChecksum => "plan_checksum",
+            Self::PlanSchema => "plan_schema",
+            Self::PlanContent => "plan_content",
+            Self::PlanMemory => "plan_memory",
+            Self::PlanFormat => "plan_format",
+            Self::Panicked => "panicked",
+            Self::WatchdogReset => "watchdog_reset",
+            Self::FrameRefused => "frame_refused",
+            Self::FrameIncomplete => "frame_incomplete",
+            Self::StackLow => "stack_low",
+        }
+    }
+}
+
+impl fmt::Display for NoticeCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A name that is none of [`NoticeCode`]'s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownNotice;
+
+impl fmt::Display for UnknownNotice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unknown notice code")
+    }
+}
+
+impl core::error::Error for UnknownNotice {}
+
+impl FromStr for NoticeCode {
+    type Err = UnknownNotice;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|code| code.name() == text)
+            .ok_or(UnknownNotice)
+    }
+}

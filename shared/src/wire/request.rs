@@ -1,0 +1,200 @@
+//! What a device is told over its serial line: greet, and frames to judge where it has no camera.
+//!
+//! Requests are framed as binary messages are ([`frame`](super::frame)), with the direction's bit
+//! set in the version. A UART has no flow control, so a host sends one frame and waits for its
+//! answer before it sends the next.
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | [`Request::Greet`] | [`Hello`](super::message::Hello) |
+//! | the last part of a frame | [`Report`](super::message::Report) of the same frame number |
+//! | a part that cannot belong to any frame | [`Notice`](super::message::Notice), `frame_refused` |
+//! | a part after one that is missing | [`Notice`](super::message::Notice), `frame_incomplete`, once a frame |
+
+use heapless::Vec;
+use postcard_schema::Schema;
+use serde::{Deserialize, Serialize};
+
+use super::EncodeError;
+use super::frame::{self, FrameReceiver, Payload, TO_DEVICE};
+use super::message::{NoticeCode, PROTOCOL_VERSION};
+
+/// Most pixels in one part of a frame.
+pub const MAX_PIXELS: usize = 128;
+
+/// Anything a device is told.
+// Without an allocator the pixels cannot be boxed.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Schema)]
+pub enum Request {
+    /// Say who you are. Begins the sequence of a host; parts of a frame from before are forgotten.
+    Greet,
+    /// Judge a frame, of which this is a part.
+    Frame(FramePart),
+}
+
+/// Consecutive pixels of a frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Schema)]
+pub struct FramePart {
+    /// Frame number: numbers the masks, and the answer.
+    pub frame: u32,
+    /// Pixels per row of the whole frame.
+    pub width: u16,
+    /// Rows of the whole frame.
+    pub height: u16,
+    /// Place of the first pixel here in the frame, row-major.
+    pub offset: u32,
+    /// Luma, 0 black to 255 white.
+    pub pixels: Vec<u8, MAX_PIXELS>,
+}
+
+impl FramePart {
+    /// The parts of a frame of `width` columns in the order in which they are sent; `pixels` are
+    /// row-major. An incomplete last row is left out, and so are rows beyond 65,535.
+    pub fn split(frame: u32, width: u16, pixels: &[u8]) -> impl Iterator<Item = Self> {
+        let rows = pixels.len().checked_div(usize::from(width)).unwrap_or(0);
+        let height = u16::try_from(rows).unwrap_or(u16::MAX);
+        pixels[..usize::from(width) * usize::from(height)]
+            .chunks(MAX_PIXELS)
+            .zip((0..).step_by(MAX_PIXELS))
+            .map(move |(pixels, offset)| Self {
+                frame,
+                width,
+                height,
+                offset,
+                pixels: pixels.iter().copied().collect(),
+            })
+    }
+}
+
+impl Payload for Request {
+    const VERSION: u8 = PROTOCOL_VERSION | TO_DEVICE;
+
+    fn starts_sequence(&self) -> bool {
+        matches!(self, Self::Greet)
+    }
+}
+
+/// Bytes of the longest frame of a request, its delimiter included.
+///
+/// Variant, frame number, width, height, offset and pixels, each with its longest varint.
+pub const MAX_REQUEST: usize = frame::longest_frame(1 + 5 + 3 + 3 + 5 + (2 + MAX_PIXELS));
+
+/// Finds the requests in a stream of bytes.
+pub type RequestDeframer = FrameReceiver<Request, MAX_REQUEST>;
+
+/// Writes one request, its delimiter included, and returns its length.
+///
+/// # Errors
+/// If `out` is too small; [`MAX_REQUEST`] always suffices.
+pub fn encode(sequence: u32, request: &Request, out: &mut [u8]) -> Result<usize, EncodeError> {
+    frame::encode_payload(sequence, request, out)
+}
+
+/// A whole frame received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received<'a> {
+    /// Frame number.
+    pub frame: u32,
+    /// Pixels per row.
+    pub width: u16,
+    /// Rows.
+    pub height: u16,
+    /// Luma, row-major.
+    pub pixels: &'a [u8],
+}
+
+/// Joins the parts of one frame at a time in a buffer of a fixed size.
+#[derive(Debug)]
+pub struct Assembly<B> {
+    buffer: B,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    Filling {
+        frame: u32,
+        size: (u16, u16),
+        length: usize,
+    },
+    /// A part is missing, which was told.
+    Broken {
+        frame: u32,
+    },
+}
+
+impl<B: AsMut<[u8]>> Assembly<B> {
+    /// Joins frames of at most as many pixels as `buffer` has bytes.
+    pub const fn new(buffer: B) -> Self {
+        Self {
+            buffer,
+            state: State::Idle,
+        }
+    }
+
+    /// Forgets what came so far, as a greeting asks for.
+    pub fn clear(&mut self) {
+        self.state = State::Idle;
+    }
+
+    /// Takes one part, and gives the whole frame with its last.
+    ///
+    /// # Errors
+    /// The code of the notice to answer with; its detail is the part's frame number.
+    /// [`NoticeCode::FrameRefused`] if the frame has no pixels or more than the buffer has room for,
+    /// or the part no place in it; [`NoticeCode::FrameIncomplete`] at the first part that does not
+    /// continue the one before.
+    pub fn push(&mut self, part: &FramePart) -> Result<Option<Received<'_>>, NoticeCode> {
+        let &FramePart {
+            frame,
+            width,
+            height,
+            ..
+        } = part;
+        let buffer = self.buffer.as_mut();
+        let total = usize::from(width).saturating_mul(usize::from(height));
+        let place = (part.offset as usize)
+            .checked_add(part.pixels.len())
+            .filter(|&end| end <= total && !part.pixels.is_empty())
+            .and_then(|end| buffer.get_mut(..total)?.get_mut(part.offset as usize..end));
+        let Some(place) = place else {
+            self.state = State::Idle;
+            return Err(NoticeCode::FrameRefused);
+        };
+        let continues = match self.state {
+            State::Filling {
+                frame: filling,
+                size,
+                length,
+            } => (filling, size, length) == (frame, (width, height), part.offset as usize),
+            State::Idle | State::Broken { .. } => false,
+        };
+        if part.offset > 0 && !continues {
+            let told = core::mem::replace(&mut self.state, State::Broken { frame });
+            return if told == (State::Broken { frame }) {
+                Ok(None)
+            } else {
+                Err(NoticeCode::FrameIncomplete)
+            };
+        }
+        place.copy_from_slice(&part.pixels);
+        let length = part.offset as usize + part.pixels.len();
+        if length < total {
+            self.state = State::Filling {
+                frame,
+                size: (width, height),
+                length,
+            };
+            return Ok(None);
+        }
+        self.state = State::Idle;
+        Ok(Some(Received {
+            frame,
+            width,
+            height,
+            pixels: &buffer[..total],
+        }))
+    }
+}

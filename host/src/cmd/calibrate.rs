@@ -9,7 +9,7 @@ use device::onnx::{Calibration, Model};
 use serde_json::json;
 use shared::triage::Thresholds;
 
-use super::long::{INTERRUPTED, progress_bar, stop_flag};
+use super::long::{Threads, interrupted, progress_bar, stop_flag};
 use crate::calibrate::{CalibrationSet, Choice, Frame, Goal, Images, choose};
 use crate::data::{Purpose, Random};
 use crate::evaluate::{EngineChoice, Frames, ImageSet, Judgements, Run, Setup, judge};
@@ -78,9 +78,8 @@ pub struct Args {
     /// N of the images only, drawn at random.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Threads, each with its own engine [default: one per core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    threads: Threads,
     /// Seed of the split and of the dropout masks; the model's own if not given.
     #[arg(long)]
     seed: Option<u64>,
@@ -129,12 +128,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         images,
         known: true,
     }]);
-    let threads = match args.threads {
-        Some(threads) => usize::from(threads),
-        None => std::thread::available_parallelism()
-            .context("cannot count the cores")?
-            .get(),
-    };
+    let threads = args.threads.count()?;
     let setup = Setup {
         model: args.model.clone(),
         engine: args.engine,
@@ -148,8 +142,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let judgements = judge(&setup, &frames, threads, &stop, &|frames| bar.inc(frames));
     bar.finish_and_clear();
     let Some(judgements) = judgements? else {
-        tracing::warn!("interrupted");
-        std::process::exit(INTERRUPTED);
+        interrupted();
     };
 
     let goal = Goal {

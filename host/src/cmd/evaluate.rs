@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use shared::stopping::Delta;
 
-use super::long::{INTERRUPTED, progress_bar, stop_flag};
+use super::long::{Threads, interrupted, progress_bar, stop_flag};
 use crate::data::DatasetName;
 use crate::evaluate::{
     EngineChoice, FEWEST_RESAMPLES, Frames, Report, Requirement, Setup, bootstrap,
@@ -101,9 +101,8 @@ pub struct Args {
     /// The first N images only, of each data set.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Threads, each with its own engine [default: one per core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    threads: Threads,
     /// Seed of the dropout masks; the model's own if not given.
     #[arg(long)]
     seed: Option<u64>,
@@ -139,12 +138,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         "there is no model {}",
         args.model.display()
     );
-    let threads = match args.threads {
-        Some(threads) => usize::from(threads),
-        None => std::thread::available_parallelism()
-            .context("cannot count the cores")?
-            .get(),
-    };
+    let threads = args.threads.count()?;
     let setup = Setup {
         model: args.model,
         engine: args.engine,
@@ -201,11 +195,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .collect();
     ensure!(broken.is_empty(), "{}", broken.join("; "));
     Ok(())
-}
-
-fn interrupted() -> ! {
-    tracing::warn!("interrupted");
-    std::process::exit(INTERRUPTED)
 }
 
 /// A number of resamples that intervals can be told from, or none.

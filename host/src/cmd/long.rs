@@ -1,4 +1,5 @@
-//! What commands that take long have in common: a progress bar, and an orderly end on Ctrl-C.
+//! What commands that take long have in common: threads, a progress bar, and an orderly end on
+//! Ctrl-C.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,32 @@ pub(super) fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     })
     .context("cannot listen for Ctrl-C")?;
     Ok(stop)
+}
+
+/// Ends the program that the flag of [`stop_flag`] stopped.
+pub(super) fn interrupted() -> ! {
+    tracing::warn!("interrupted");
+    std::process::exit(INTERRUPTED)
+}
+
+/// By how many the work is done.
+#[derive(Debug, clap::Args)]
+pub(super) struct Threads {
+    /// Threads, each with its own engine [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl Threads {
+    /// How many threads.
+    pub(super) fn count(&self) -> anyhow::Result<usize> {
+        match self.threads {
+            Some(threads) => Ok(usize::from(threads)),
+            None => Ok(std::thread::available_parallelism()
+                .context("cannot count the cores")?
+                .get()),
+        }
+    }
 }
 
 /// A bar for `total` units, `done` of them done already. It draws on stderr, and only if that is a

@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -12,6 +12,7 @@ use shared::wire::Packet;
 use shared::wire::link::Receiver;
 use shared::wire::message::{Hello, Message, SCHEMA_HASH};
 
+use super::long::stop_flag;
 use crate::files;
 use crate::monitor::{Input, Manifest, Record, Summary, Table};
 
@@ -29,7 +30,6 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 Both forms of the wire, binary and text, are understood. A port that is unplugged is waited for.
 Exit codes: 0 done, 1 failed, 2 wrong usage.")]
-#[allow(clippy::struct_excessive_bools)] // Flags of a command line are independent of each other.
 pub struct Args {
     /// Serial port, recorded capture, or `-` for standard input.
     #[arg(value_name = "PATH")]
@@ -37,18 +37,26 @@ pub struct Args {
     /// Speed of the serial line, in bits per second.
     #[arg(long, default_value_t = 115_200)]
     baud: u32,
+    /// Wait for the port to appear instead of failing.
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    show: Show,
+}
+
+/// What is shown of a device's messages, and what is kept of them.
+#[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools)] // Flags of a command line are independent of each other.
+pub(super) struct Show {
     /// One JSON object a report and line; the default where stdout is not a terminal.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Rows even where stdout is not a terminal.
     #[arg(long, conflicts_with = "json")]
     table: bool,
     /// Show flagged frames only.
     #[arg(long)]
     flagged: bool,
-    /// Wait for the port to appear instead of failing.
-    #[arg(long)]
-    wait: bool,
     /// End when the device says goodbye.
     #[arg(long)]
     until_last: bool,
@@ -68,13 +76,24 @@ pub struct Args {
 /// # Errors
 /// If the input cannot be opened or read, or an output not be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
-        .context("cannot catch signals")?;
+    follow(&args.path, args.baud, args.wait, &args.show, stop_flag()?)
+}
 
-    let manifest = args.manifest.as_deref().map(Manifest::open).transpose()?;
-    let mut record = match &args.record {
+/// Shows what comes from `path`, a serial port at `baud` bits per second or a recording, until it
+/// ends, the device says goodbye (if that was asked for), or `stop` is set. With `wait`, a port that
+/// is not there yet is waited for.
+///
+/// # Errors
+/// If the input cannot be opened or read, or an output not be written.
+pub(super) fn follow(
+    path: &Path,
+    baud: u32,
+    wait: bool,
+    show: &Show,
+    stop: Arc<AtomicBool>,
+) -> anyhow::Result<()> {
+    let manifest = show.manifest.as_deref().map(Manifest::open).transpose()?;
+    let mut record = match &show.record {
         Some(path) => Some(
             File::options()
                 .create(true)
@@ -84,8 +103,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ),
         None => None,
     };
-    let mut input = Input::open(&args.path, args.baud, args.wait, stop)?;
-    let mut view = View::new(args, manifest);
+    let mut input = Input::open(path, baud, wait, stop)?;
+    let mut view = View::new(show, manifest);
     view.start()?;
 
     let mut receiver = Receiver::detect();
@@ -110,7 +129,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 Some(Ok(packet)) => {
                     heard = Some(Instant::now());
                     match view.packet(&packet, &receiver) {
-                        Ok(true) if args.until_last => break 'reading Ok(()),
+                        Ok(true) if show.until_last => break 'reading Ok(()),
                         Ok(_) => {}
                         Err(error) => break 'reading Err(error),
                     }
@@ -139,7 +158,7 @@ fn warn_of_silence(receiver: &Receiver) {
 }
 
 struct View<'a> {
-    args: &'a Args,
+    show: &'a Show,
     manifest: Option<Manifest>,
     rows: bool,
     hello: Option<Hello>,
@@ -148,10 +167,10 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(args: &'a Args, manifest: Option<Manifest>) -> Self {
-        let rows = args.table || (!args.json && io::stdout().is_terminal());
+    fn new(show: &'a Show, manifest: Option<Manifest>) -> Self {
+        let rows = show.table || (!show.json && io::stdout().is_terminal());
         Self {
-            args,
+            show,
             manifest,
             rows,
             hello: None,
@@ -183,7 +202,7 @@ impl<'a> View<'a> {
             Message::Hello(hello) => self.greet(hello),
             Message::Report(report) => {
                 self.summary.count(report, self.manifest.as_ref());
-                if self.args.flagged && report.causes.is_empty() {
+                if self.show.flagged && report.causes.is_empty() {
                     return Ok(false);
                 }
                 let hello = self.hello.as_ref();
@@ -237,7 +256,7 @@ impl<'a> View<'a> {
 
     fn finish(&mut self, receiver: &Receiver) -> anyhow::Result<()> {
         self.summary.finish(&receiver.counters());
-        if let Some(path) = &self.args.summary {
+        if let Some(path) = &self.show.summary {
             files::write(
                 path,
                 serde_json::to_string_pretty(&self.summary)?.as_bytes(),

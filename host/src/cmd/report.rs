@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 
 use super::evaluate::resamples;
-use super::long::{INTERRUPTED, progress_bar, stop_flag};
+use super::long::{Threads, interrupted, progress_bar, stop_flag};
 use crate::data::DatasetName;
 use crate::evaluate::{EngineChoice, Frames, Setup, bootstrap, judge_both_phases};
 use crate::files;
@@ -52,13 +52,12 @@ pub struct Args {
     /// What runs the model, as in host evaluate [default: the device's]
     #[arg(long)]
     engine: Option<EngineChoice>,
-    /// Threads, each with its own engine [default: one per core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    threads: Threads,
     /// Bootstrap resamples for the 95 % intervals of the metrics; 0 for no intervals.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = resamples)]
     bootstrap: u32,
-    /// Seed of the dropout masks, and of how images are spoilt; the model's own if not given.
+    /// Seed of the dropout masks, and of how images are spoilt; if not given the model's own, and 0.
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -84,12 +83,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             folder.unwrap_or(file).display()
         );
     }
-    let threads = match args.threads {
-        Some(threads) => usize::from(threads),
-        None => std::thread::available_parallelism()
-            .context("cannot count the cores")?
-            .get(),
-    };
+    let threads = args.threads.count()?;
     let setup = Setup {
         model: args.model,
         engine: args.engine,
@@ -117,8 +111,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let contents = gather(&setup, &frames, args.bootstrap, epistemic, threads, watch);
     bar.finish_and_clear();
     let Some(contents) = contents? else {
-        tracing::warn!("interrupted");
-        std::process::exit(INTERRUPTED);
+        interrupted();
     };
     files::write(&args.out, contents.html()?.as_bytes())?;
     if let Some(path) = &args.json {

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 use shared::mask::MaskSource;
 
-use super::long::{INTERRUPTED, progress_bar, stop_flag};
+use super::long::{Threads, interrupted, progress_bar, stop_flag};
 use crate::data::{Dataset, DatasetName, Split};
 use crate::evaluate::{EngineChoice, Setup};
 use crate::study::corruptions::corruptions;
@@ -66,14 +66,6 @@ struct Sampling {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// How much is done, and by how many.
-#[derive(Debug, clap::Args)]
-struct Threads {
-    /// Threads, each with its own engine [default: one per core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
 }
 
 /// How accuracy and uncertainty answer to pictures that get worse.
@@ -279,22 +271,10 @@ impl Sampling {
     }
 }
 
-impl Threads {
-    fn count(&self) -> anyhow::Result<usize> {
-        match self.threads {
-            Some(threads) => Ok(usize::from(threads)),
-            None => Ok(std::thread::available_parallelism()
-                .context("cannot count the cores")?
-                .get()),
-        }
-    }
-}
-
 /// Prints what a study found, or ends the program if it was interrupted.
 fn print<T: Serialize + std::fmt::Display>(found: Option<T>, json: bool) -> anyhow::Result<()> {
     let Some(found) = found else {
-        tracing::warn!("interrupted");
-        std::process::exit(INTERRUPTED);
+        interrupted();
     };
     let mut out = std::io::stdout().lock();
     if json {

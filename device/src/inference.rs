@@ -42,9 +42,7 @@ pub struct Settings {
 /// microcontroller. [`BufferLengths`] tells how long each must be.
 #[derive(Debug)]
 pub struct Buffers<B> {
-    /// One grey picture of the model's input size, luma 0 to 1.
-    pub luma: B,
-    /// The normalised model input, row-major channels × height × width.
+    /// The model input, row-major channels × height × width: its luma first, then normalised.
     pub input: B,
     /// Raw outputs of one block of passes, `[pass][class]`.
     pub logits: B,
@@ -55,8 +53,6 @@ pub struct Buffers<B> {
 /// Lengths of the [`Buffers`], in elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferLengths {
-    /// Height × width.
-    pub luma: usize,
     /// Channels × height × width.
     pub input: usize,
     /// Block × classes.
@@ -70,7 +66,6 @@ impl BufferLengths {
     #[must_use]
     pub fn new(shape: InputShape, classes: usize, settings: &Settings) -> Self {
         Self {
-            luma: shape.height * shape.width,
             input: shape.len(),
             logits: settings.block as usize * classes,
             record: match settings.adaptive {
@@ -185,8 +180,7 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
         }
         let accumulator = PassAccumulator::new(engine.classes()).map_err(InferenceError::Output)?;
         let needed = BufferLengths::new(shape, engine.classes(), &settings);
-        if buffers.luma.as_mut().len() < needed.luma
-            || buffers.input.as_mut().len() < needed.input
+        if buffers.input.as_mut().len() < needed.input
             || buffers.logits.as_mut().len() < needed.logits
             || buffers.record.as_mut().len() < needed.record
         {
@@ -247,7 +241,9 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
     ) -> Result<FrameStatistics, InferenceError<E::Error>> {
         let shape = self.engine.input_shape();
         let pixels = shape.height * shape.width;
-        let luma = &mut self.buffers.luma.as_mut()[..pixels];
+        let input = &mut self.buffers.input.as_mut()[..shape.channels * pixels];
+        // Luma lies where the last channel will, so that each channel can be made from it in turn.
+        let (channels, luma) = input.split_at_mut((shape.channels - 1) * pixels);
         image::resize(
             picture,
             self.settings.crop,
@@ -259,15 +255,18 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
         .map_err(InferenceError::Image)?;
         let image = FrameStatistics::measure(luma, shape.width, shape.height);
 
-        let input = &mut self.buffers.input.as_mut()[..shape.channels * pixels];
-        for (channel, normalisation) in input
-            .chunks_exact_mut(pixels)
-            .zip(&self.settings.normalisation)
-        {
+        let (last, others) = self.settings.normalisation[..shape.channels]
+            .split_last()
+            .ok_or(InferenceError::Channels(0))?;
+        for (channel, normalisation) in channels.chunks_exact_mut(pixels).zip(others) {
             normalisation.apply(luma, channel);
         }
+        last.apply_in_place(luma);
         self.engine
-            .begin(frame, input)
+            .begin(
+                frame,
+                &self.buffers.input.as_mut()[..shape.channels * pixels],
+            )
             .map_err(InferenceError::Engine)?;
         Ok(image)
     }
@@ -480,7 +479,6 @@ mod tests {
 
     fn buffers(logits: usize) -> Buffers<Vec<f32>> {
         Buffers {
-            luma: vec![0.0; 4],
             input: vec![0.0; 4],
             logits: vec![0.0; logits],
             record: Vec::new(),

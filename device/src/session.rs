@@ -187,7 +187,6 @@ impl Session {
         let engine = open_engine(options.engine, &model, block, seed, options.threads)?;
         let lengths = BufferLengths::new(engine.input_shape(), engine.classes(), &settings);
         let buffers = Buffers {
-            luma: vec![0.0; lengths.luma],
             input: vec![0.0; lengths.input],
             logits: vec![0.0; lengths.logits],
             record: vec![0.0; lengths.record],

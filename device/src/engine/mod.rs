@@ -9,6 +9,7 @@ use core::ops::Range;
 
 #[cfg(feature = "std")]
 mod error;
+pub mod micro;
 pub mod native;
 #[cfg(feature = "ort")]
 pub mod ort;

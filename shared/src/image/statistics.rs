@@ -166,7 +166,18 @@ impl Normalisation {
     pub fn apply(&self, luma: &[f32], out: &mut [f32]) {
         assert_eq!(luma.len(), out.len(), "one output per value");
         for (out, &luma) in out.iter_mut().zip(luma) {
-            *out = (luma - self.mean) / self.standard_deviation;
+            *out = self.of(luma);
         }
+    }
+
+    /// As [`Normalisation::apply`], in the place of the luma.
+    pub fn apply_in_place(&self, luma: &mut [f32]) {
+        for value in luma {
+            *value = self.of(*value);
+        }
+    }
+
+    fn of(self, luma: f32) -> f32 {
+        (luma - self.mean) / self.standard_deviation
     }
 }

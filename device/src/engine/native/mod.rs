@@ -34,7 +34,7 @@ mod plan;
 mod planner;
 mod simd;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 #[cfg(feature = "std")]
 mod threads;
 
@@ -52,6 +52,8 @@ pub use limit::peak_multiply_adds_per_second;
 #[cfg(feature = "alloc")]
 pub use plan::Plan;
 pub use plan::{Conv, Drop, Geometry, Op, Pick, Program, ScratchLengths, Shape, Site};
+#[cfg(feature = "alloc")]
+pub(super) use planner::PADDING;
 #[cfg(feature = "alloc")]
 pub use planner::PlanError;
 pub use simd::Level;

@@ -57,7 +57,7 @@ impl Geometry {
     /// Rows of the kernel that lie within the image for output row `row`: the first, and one past
     /// the last.
     #[inline]
-    pub(super) fn rows(&self, row: usize) -> (usize, usize) {
+    pub(in crate::engine) fn rows(&self, row: usize) -> (usize, usize) {
         Self::clip(
             row * self.stride[0],
             self.padding[0],
@@ -68,7 +68,7 @@ impl Geometry {
 
     /// As [`Geometry::rows`], for columns.
     #[inline]
-    pub(super) fn columns(&self, column: usize) -> (usize, usize) {
+    pub(in crate::engine) fn columns(&self, column: usize) -> (usize, usize) {
         Self::clip(
             column * self.stride[1],
             self.padding[1],

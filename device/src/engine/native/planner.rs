@@ -11,6 +11,9 @@ use super::layer::{Layer, Network, Window};
 use super::plan::{Conv, Drop, Geometry, Op, Pick, Plan, Shape, Site};
 use super::simd::LANES;
 
+/// Zeros behind the last weight.
+pub(in crate::engine) const PADDING: usize = LANES;
+
 /// Why a network cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanError {
@@ -87,7 +90,7 @@ impl Plan {
             words += site.elements.next_multiple_of(4);
         }
         // Whole vectors are read, even where fewer weights are left.
-        planner.weights.extend([0.0; LANES]);
+        planner.weights.extend([0.0; PADDING]);
         Ok(Self {
             input: network.input,
             classes: output.channels,

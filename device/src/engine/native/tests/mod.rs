@@ -6,8 +6,8 @@ use std::vec::Vec;
 
 use shared::mask::MaskSource;
 
-mod networks;
-mod reference;
+pub(in crate::engine) mod networks;
+pub(in crate::engine) mod reference;
 
 use networks::{Builder, networks, numbers, random_network, window};
 use reference::reference;

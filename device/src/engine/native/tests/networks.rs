@@ -8,7 +8,7 @@ use crate::engine::InputShape;
 use crate::engine::native::layer::{Layer, Network, Window};
 
 /// Numbers that look random, about −1 to 1, a third of them 0 if `sparse`.
-pub(super) fn numbers(count: usize, seed: u32, sparse: bool) -> Vec<f32> {
+pub(in crate::engine) fn numbers(count: usize, seed: u32, sparse: bool) -> Vec<f32> {
     (0..count as u32)
         .map(|i| {
             let word = shared::mask::philox4x32_10([i, 0, 0, 0], [seed, 0])[0];
@@ -21,10 +21,10 @@ pub(super) fn numbers(count: usize, seed: u32, sparse: bool) -> Vec<f32> {
         .collect()
 }
 
-pub(super) struct Builder(pub(super) Network, u32);
+pub(in crate::engine) struct Builder(pub(in crate::engine) Network, u32);
 
 impl Builder {
-    pub(super) fn new(channels: usize, height: usize, width: usize) -> Self {
+    pub(in crate::engine) fn new(channels: usize, height: usize, width: usize) -> Self {
         let input = InputShape {
             channels,
             height,
@@ -39,13 +39,13 @@ impl Builder {
         )
     }
 
-    pub(super) fn add(mut self, layer: Layer) -> Self {
+    pub(in crate::engine) fn add(mut self, layer: Layer) -> Self {
         let name = std::format!("layer{}", self.0.layers.len());
         self.0.layers.push((name, layer));
         self
     }
 
-    pub(super) fn conv(self, inputs: usize, outputs: usize, window: Window) -> Self {
+    pub(in crate::engine) fn conv(self, inputs: usize, outputs: usize, window: Window) -> Self {
         let seed = self.0.layers.len() as u32 + 100;
         let size = inputs * window.kernel[0] * window.kernel[1];
         let scale = (size as f32).sqrt().recip();
@@ -57,7 +57,7 @@ impl Builder {
         })
     }
 
-    pub(super) fn linear(self, inputs: usize, outputs: usize) -> Self {
+    pub(in crate::engine) fn linear(self, inputs: usize, outputs: usize) -> Self {
         let seed = self.0.layers.len() as u32 + 200;
         let scale = (inputs as f32).sqrt().recip();
         let weights = numbers(outputs * inputs, seed, false);
@@ -67,7 +67,7 @@ impl Builder {
         })
     }
 
-    pub(super) fn norm(self, channels: usize) -> Self {
+    pub(in crate::engine) fn norm(self, channels: usize) -> Self {
         let seed = self.0.layers.len() as u32 + 300;
         self.add(Layer::BatchNorm {
             scale: numbers(channels, seed, false),
@@ -75,7 +75,7 @@ impl Builder {
         })
     }
 
-    pub(super) fn dropout(mut self, q: f64, per_channel: bool) -> Self {
+    pub(in crate::engine) fn dropout(mut self, q: f64, per_channel: bool) -> Self {
         let site = self.1;
         self.1 += 1;
         self.add(Layer::Dropout {
@@ -86,20 +86,20 @@ impl Builder {
         })
     }
 
-    pub(super) fn relu(self) -> Self {
+    pub(in crate::engine) fn relu(self) -> Self {
         self.add(Layer::Relu)
     }
 
-    pub(super) fn pool(self, side: usize) -> Self {
+    pub(in crate::engine) fn pool(self, side: usize) -> Self {
         self.add(Layer::MaxPool(Window::square(side)))
     }
 
-    pub(super) fn flatten(self) -> Self {
+    pub(in crate::engine) fn flatten(self) -> Self {
         self.add(Layer::Flatten)
     }
 }
 
-pub(super) fn window(kernel: usize, stride: usize, padding: usize) -> Window {
+pub(in crate::engine) fn window(kernel: usize, stride: usize, padding: usize) -> Window {
     Window {
         kernel: [kernel; 2],
         stride: [stride; 2],
@@ -108,7 +108,7 @@ pub(super) fn window(kernel: usize, stride: usize, padding: usize) -> Window {
 }
 
 /// A network with what the engine does differently in each.
-pub(super) fn networks() -> Vec<(&'static str, Network)> {
+pub(in crate::engine) fn networks() -> Vec<(&'static str, Network)> {
     let lenet = Builder::new(1, 28, 28)
         .conv(1, 10, window(5, 1, 0))
         .dropout(0.5, false)
@@ -217,7 +217,7 @@ pub(super) fn networks() -> Vec<(&'static str, Network)> {
 }
 
 /// A sequence of layers drawn at random, with a dropout at least.
-pub(super) fn random_network(seed: u32) -> Network {
+pub(in crate::engine) fn random_network(seed: u32) -> Network {
     let mut draws = 0;
     let mut below = |n: usize| {
         draws += 1;

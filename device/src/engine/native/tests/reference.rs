@@ -9,7 +9,12 @@ use crate::engine::InputShape;
 use crate::engine::native::layer::{Layer, Network, Window};
 
 /// One pass, layer by layer, `[channel][row][column]`, in `f64`.
-pub(super) fn reference(network: &Network, frame: u32, pass: u32, input: &[f32]) -> Vec<f64> {
+pub(in crate::engine) fn reference(
+    network: &Network,
+    frame: u32,
+    pass: u32,
+    input: &[f32],
+) -> Vec<f64> {
     let InputShape {
         channels,
         height,

@@ -1,0 +1,239 @@
+//! Monte-Carlo dropout in a few ten kilobytes: what a microcontroller runs.
+//!
+//! One pass at a time, without vectors, from a [`PlanFile`] that is read in place. What makes it fast
+//! enough:
+//!
+//! 1. The stem does not depend on any mask and runs once a frame.
+//! 2. `relu(maxpool(dropout(x)))` of the stem's output is the largest *kept* value of a window, or 0.
+//!    Windows in which nothing is positive are never looked at.
+//! 3. Inputs that are 0 are skipped, and outputs that are dropped are not computed: with a keep
+//!    probability of ½ that is half of them.
+//! 4. A call of the mask source serves 4 elements × 32 passes; of these, eight passes are kept, in a
+//!    byte for each element.
+//!
+//! A plan is in single precision ([`F32`]) or in eight bits ([`Int8`]); both run the same code but for
+//! a few operations ([`Number`]). Masks are those of every other engine, bit for bit. What is computed
+//! in eight bits is the same on every processor, to the last bit.
+
+mod conv;
+mod dsp;
+mod file;
+mod layout;
+mod masks;
+mod number;
+mod pass;
+#[cfg(feature = "alloc")]
+mod quantise;
+mod record;
+mod stem;
+#[cfg(test)]
+mod tests;
+#[cfg(feature = "alloc")]
+mod write;
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::Range;
+
+use shared::mask::MaskSource;
+
+use super::{Engine, InputShape};
+pub use file::{Format, PlanFile, PlanFileError};
+use layout::Layout;
+pub use number::{F32, Int8, Number};
+#[cfg(feature = "alloc")]
+pub use quantise::{QuantiseError, Ranges};
+#[cfg(feature = "alloc")]
+pub use write::{About, WriteError};
+
+/// Why the engine refused a plan or a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MicroError {
+    /// The plan has another number format than this engine.
+    Format {
+        /// The plan's.
+        plan: Format,
+        /// The engine's.
+        engine: Format,
+    },
+    /// The working memory is too short for the plan.
+    Memory {
+        /// Bytes needed.
+        expected: usize,
+        /// Bytes given.
+        got: usize,
+    },
+    /// The input has the wrong length.
+    InputLength {
+        /// Values that the model reads.
+        expected: usize,
+        /// Values given.
+        got: usize,
+    },
+    /// No frame has begun.
+    NoFrame,
+    /// The buffer for the logits has the wrong length.
+    LogitsLength {
+        /// Passes × classes.
+        expected: usize,
+        /// Its length.
+        got: usize,
+    },
+    /// A pass beyond the last that masks are defined for.
+    PassRange(u32),
+}
+
+impl fmt::Display for MicroError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format { plan, engine } => write!(
+                f,
+                "the plan is in {plan}, this program runs {engine}: export it with --format {engine}"
+            ),
+            Self::Memory { expected, got } => write!(
+                f,
+                "the plan needs {expected} bytes of working memory, there are {got}"
+            ),
+            Self::InputLength { expected, got } => {
+                write!(f, "an input of {got} values, the model reads {expected}")
+            }
+            Self::NoFrame => f.write_str("passes were asked for before a frame"),
+            Self::LogitsLength { expected, got } => {
+                write!(f, "a buffer of {got} values for {expected} logits")
+            }
+            Self::PassRange(pass) => write!(
+                f,
+                "pass {pass} is beyond the last, {}",
+                MaskSource::MAX_PASSES - 1
+            ),
+        }
+    }
+}
+
+impl core::error::Error for MicroError {}
+
+impl PlanFile<'_> {
+    /// Working memory that the plan needs, in words of 32 bits.
+    #[must_use]
+    pub fn memory_words(&self) -> usize {
+        Layout::new(self).words()
+    }
+}
+
+/// The engine, over a plan and working memory that others own.
+#[derive(Debug)]
+pub struct Micro<'p, M, N> {
+    plan: PlanFile<'p>,
+    layout: Layout,
+    masks: MaskSource,
+    memory: M,
+    frame: Option<u32>,
+    /// First of the passes whose masks are drawn.
+    drawn: Option<u32>,
+    number: PhantomData<N>,
+}
+
+impl<'p, M: AsMut<[u32]>, N: Number> Micro<'p, M, N> {
+    /// Joins a plan with working memory, of [`PlanFile::memory_words`] at least. `seed` selects the
+    /// masks; the plan's own is [`PlanFile::seed`].
+    ///
+    /// # Errors
+    /// [`MicroError::Format`] or [`MicroError::Memory`].
+    pub fn new(plan: PlanFile<'p>, seed: u64, mut memory: M) -> Result<Self, MicroError> {
+        if plan.format() != N::FORMAT {
+            return Err(MicroError::Format {
+                plan: plan.format(),
+                engine: N::FORMAT,
+            });
+        }
+        let layout = Layout::new(&plan);
+        let [expected, got] = [layout.words(), memory.as_mut().len()].map(|words| 4 * words);
+        if got < expected {
+            return Err(MicroError::Memory { expected, got });
+        }
+        Ok(Self {
+            plan,
+            layout,
+            masks: MaskSource::new(seed),
+            memory,
+            frame: None,
+            drawn: None,
+            number: PhantomData,
+        })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &PlanFile<'p> {
+        &self.plan
+    }
+
+    /// The keep masks of the passes sampled last: of each site, one behind the other, a byte for each
+    /// element, whose bit `pass % 8` says whether it is kept. Each site is rounded up to a multiple of
+    /// four elements. Of the first site only elements that can matter are drawn.
+    pub fn mask_bytes(&mut self) -> &[u8] {
+        let memory = self.memory.as_mut();
+        let parts = stem::parts(&self.layout, memory);
+        bytemuck::cast_slice(parts.masks)
+    }
+}
+
+impl<M: AsMut<[u32]>, N: Number> Engine for Micro<'_, M, N> {
+    type Error = MicroError;
+
+    fn name(&self) -> &'static str {
+        match N::FORMAT {
+            Format::F32 => "micro-f32",
+            Format::Int8 => "micro-int8",
+        }
+    }
+
+    fn input_shape(&self) -> InputShape {
+        self.plan.input()
+    }
+
+    fn classes(&self) -> usize {
+        self.plan.classes()
+    }
+
+    fn begin(&mut self, frame: u32, input: &[f32]) -> Result<(), MicroError> {
+        self.frame = None;
+        self.drawn = None;
+        let expected = self.plan.input().len();
+        if input.len() != expected {
+            return Err(MicroError::InputLength {
+                expected,
+                got: input.len(),
+            });
+        }
+        let memory = self.memory.as_mut();
+        stem::run::<N>(&self.plan, &self.layout, memory, input, |_, _| {});
+        self.frame = Some(frame);
+        Ok(())
+    }
+
+    fn sample(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), MicroError> {
+        let frame = self.frame.ok_or(MicroError::NoFrame)?;
+        let classes = self.plan.classes();
+        let expected = passes.len() * classes;
+        if logits.len() != expected {
+            return Err(MicroError::LogitsLength {
+                expected,
+                got: logits.len(),
+            });
+        }
+        if passes.end > MaskSource::MAX_PASSES {
+            return Err(MicroError::PassRange(passes.end - 1));
+        }
+        for (pass, logits) in passes.zip(logits.chunks_exact_mut(classes)) {
+            let mut run = pass::Run::<N>::new(&self.plan, &self.layout, self.memory.as_mut());
+            let first = pass - pass % masks::PASSES;
+            if self.drawn != Some(first) {
+                run.draw(self.masks, frame, first);
+                self.drawn = Some(first);
+            }
+            run.pass(pass, logits, |_, _| {});
+        }
+        Ok(())
+    }
+}

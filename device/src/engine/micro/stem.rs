@@ -1,0 +1,152 @@
+//! What is computed once a frame: the stem, and which windows at the head's begin can be other than
+//! 0.
+
+use super::conv::{Live, Target, Task};
+use super::file::PlanFile;
+use super::layout::{Layout, Words};
+use super::number::Number;
+use super::pass::pointwise;
+use crate::engine::native::{Op, Pick};
+
+/// The working memory, cut into its parts.
+pub(super) struct Parts<'a> {
+    pub(super) stem: &'a mut [u32],
+    pub(super) live: &'a mut [u32],
+    pub(super) masks: &'a mut [u32],
+    pub(super) shared: &'a mut [u32],
+    pub(super) listed: &'a mut [u16],
+    pub(super) starts: &'a mut [u16],
+    pub(super) gathered: &'a mut [[u32; 2]],
+}
+
+/// Cuts the working memory.
+pub(super) fn parts<'a>(layout: &Layout, memory: &'a mut [u32]) -> Parts<'a> {
+    let (stem, rest) = memory.split_at_mut(layout.stem);
+    let (live, rest) = rest.split_at_mut(layout.live);
+    let (masks, rest) = rest.split_at_mut(layout.masks);
+    let (shared, rest) = rest.split_at_mut(layout.shared());
+    let (listed, rest) = rest.split_at_mut(layout.listed);
+    let (starts, rest) = rest.split_at_mut(layout.starts);
+    let (gathered, _) = rest.split_at_mut(layout.gathered);
+    Parts {
+        stem,
+        live,
+        masks,
+        shared,
+        listed: bytemuck::cast_slice_mut(listed),
+        starts: bytemuck::cast_slice_mut(starts),
+        gathered: bytemuck::cast_slice_mut(gathered),
+    }
+}
+
+/// Runs the stem on one input, `[channel][row][column]`, and marks the live windows of its output.
+/// Calls `observe` with what each operation has written.
+pub(super) fn run<N: Number>(
+    plan: &PlanFile<'_>,
+    layout: &Layout,
+    memory: &mut [u32],
+    input: &[f32],
+    mut observe: impl FnMut(usize, &[N::Value]),
+) {
+    let Parts {
+        stem,
+        live,
+        shared,
+        listed,
+        starts,
+        gathered,
+        ..
+    } = parts(layout, memory);
+    let Ok(pick) = plan.pick() else { return };
+    let [operations, _] = plan.lengths();
+    let areas = &mut shared[..2 * layout.stem_area];
+    // What lies between the channels and the end of their group is not written again.
+    areas.fill(0);
+    stem.fill(0);
+    let (from, to) = areas.split_at_mut(layout.stem_area);
+    let mut from: &mut [N::Value] = bytemuck::cast_slice_mut(from);
+    let mut to: &mut [N::Value] = bytemuck::cast_slice_mut(to);
+    let stem: &mut [N::Value] = bytemuck::cast_slice_mut(stem);
+    let first = if operations == 0 {
+        &mut *stem
+    } else {
+        &mut *from
+    };
+    channels_last::<N>(plan, input, first);
+    for (index, op) in plan.stem().flatten().enumerate() {
+        let read = &from[..Words::of(N::FORMAT, op.input())];
+        let write = if index + 1 == operations {
+            &mut *stem
+        } else {
+            &mut *to
+        };
+        if let Op::Conv(conv) = &op {
+            let task = Task::<N> {
+                conv,
+                weights: &plan.weights()[conv.weights..],
+                masks: None,
+                input: read,
+            };
+            let mut target = Target::Values(&mut *write);
+            if N::PACKED && Words::is_linear(conv) {
+                task.packed(&mut target);
+            } else {
+                let mut live = Live::new(listed, starts);
+                let shape = conv.geometry.input;
+                let groups = shape.channels.div_ceil(N::GROUP);
+                live.collect::<N>(shape.height * shape.width, groups, read);
+                task.run(&live, gathered, &mut target);
+            }
+        } else {
+            pointwise::<N>(plan, &op, None, read, write);
+        }
+        observe(index, write);
+        core::mem::swap(&mut from, &mut to);
+    }
+    scale::<N>(&pick, stem);
+    mark::<N>(&pick, stem, live);
+}
+
+fn channels_last<N: Number>(plan: &PlanFile<'_>, input: &[f32], output: &mut [N::Value]) {
+    let channels = plan.input().channels;
+    let stride = Words::channels(N::FORMAT, channels);
+    let scale = plan.input_scale();
+    let pixels = input.len() / channels;
+    for (channel, plane) in input.chunks_exact(pixels).enumerate() {
+        for (pixel, value) in plane.iter().enumerate() {
+            output[pixel * stride + channel] = N::input(*value, scale);
+        }
+    }
+}
+
+/// The multiplication by 1/q, and the ReLU, of the head's first dropout.
+fn scale<N: Number>(pick: &Pick, stem: &mut [N::Value]) {
+    let zero: N::Value = bytemuck::Zeroable::zeroed();
+    for value in stem {
+        *value = if pick.relu && *value < zero {
+            zero
+        } else {
+            N::scaled(*value, pick.scale)
+        };
+    }
+}
+
+/// Sets the bits of the windows in which a value is not 0.
+fn mark<N: Number>(pick: &Pick, stem: &[N::Value], live: &mut [u32]) {
+    let geometry = &pick.windows;
+    let zero: N::Value = bytemuck::Zeroable::zeroed();
+    let stride = Words::channels(N::FORMAT, geometry.input.channels);
+    let words = geometry.output.channels.div_ceil(32);
+    live.fill(0);
+    for pixel in 0..geometry.output.height * geometry.output.width {
+        let [rows, columns] = super::pass::window(geometry, pixel);
+        for channel in 0..geometry.output.channels {
+            let any = rows.clone().any(|row| {
+                columns.clone().any(|column| {
+                    stem[(row * geometry.input.width + column) * stride + channel] != zero
+                })
+            });
+            live[pixel * words + channel / 32] |= u32::from(any) << (channel % 32);
+        }
+    }
+}

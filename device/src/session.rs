@@ -1,17 +1,20 @@
 //! A model file made ready to judge frames on Linux: model + engine + buffers + settings.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use shared::image::{Fit, Normalisation, Rect};
 use shared::stopping::{self, Delta};
 use shared::triage::Thresholds;
 
+use crate::engine::micro::{MicroEngine, OwnedPlan, PlanFile, PlanFileError};
 use crate::engine::native::{Level, NativeEngine, Plan, PlanError};
 use crate::engine::{Engine, EngineError, InputShape};
 use crate::inference::{BufferLengths, Buffers, Inference, InferenceError, MAX_CHANNELS, Settings};
-use crate::onnx::{Model, OnnxError};
+use crate::onnx::{Calibration, Model, OnnxError};
 
 /// Most classes a model may have on Linux.
 pub const MAX_CLASSES: usize = 1024;
@@ -126,6 +129,20 @@ pub enum SessionError {
     /// The engine cannot run the model.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The file is a plan that cannot be run.
+    #[error("{}: {error}", path.display())]
+    PlanFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: PlanFileError,
+    },
+    /// An engine was named for a plan file.
+    #[error("{} is a plan file, which has an engine of its own: leave --engine out", path.display())]
+    PlanEngine {
+        /// The file.
+        path: PathBuf,
+    },
     /// The model does not fit the native engine.
     #[error("{0}; use --engine tract or --engine ort")]
     Plan(#[from] PlanError),
@@ -145,11 +162,24 @@ pub enum SessionError {
     NotBuilt(&'static str),
 }
 
+/// What a model or plan file tells about itself.
+#[derive(Debug, Clone)]
+pub struct ModelAbout {
+    /// CRC-32 of the model file; of a plan, that of the model it was made from.
+    pub crc32: u32,
+    /// Names of the classes.
+    pub labels: Vec<String>,
+    /// Limits that flag a frame.
+    pub thresholds: Option<Thresholds>,
+    /// What was promised about these limits; plans do not say.
+    pub calibration: Option<Calibration>,
+}
+
 /// A model ready to judge frames.
 #[allow(missing_debug_implementations)] // Engines wrap foreign runtimes without one.
 pub struct Session {
-    /// The model as loaded.
-    pub model: Model,
+    /// What the file tells about itself.
+    pub about: ModelAbout,
     /// The frame loop's body.
     pub inference: LinuxInference,
     /// Seed of the masks in use.
@@ -160,31 +190,73 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads the model at `path` and plans it for the engine chosen.
+    /// Loads the model or plan file at `path` and makes it ready for the engine chosen.
     ///
     /// # Errors
     /// If the file is not a classifier with live dropout, the engine cannot run it, or the options
     /// do not fit it.
     pub fn open(path: &Path, options: &Options) -> Result<Self, SessionError> {
+        if let Some(bytes) = plan_bytes(path) {
+            return Self::open_plan(path, &bytes, options);
+        }
         let model = Model::load(path)?;
         let metadata = model.metadata();
         let seed = options.seed.unwrap_or(metadata.seed);
-        let thresholds = options.thresholds.or(metadata.thresholds);
+        // Of adaptive sampling no batch is larger than what is run between two looks.
+        let block = match options.adaptive {
+            Some(_) => options.block.min(options.passes).min(stopping::BLOCK),
+            None => options.block.min(options.passes),
+        };
+        let engine = open_engine(options.engine, &model, block, seed, options.threads)?;
+        let about = ModelAbout {
+            crc32: model.crc32(),
+            labels: metadata.labels.clone(),
+            thresholds: metadata.thresholds,
+            calibration: metadata.calibration.clone(),
+        };
+        Self::join(about, engine, seed, normalisations(&model)?, options)
+    }
+
+    fn open_plan(path: &Path, bytes: &[u8], options: &Options) -> Result<Self, SessionError> {
+        let path = || path.to_owned();
+        if options.engine.is_some() {
+            return Err(SessionError::PlanEngine { path: path() });
+        }
+        let plan = OwnedPlan::new(bytes).map_err(|error| SessionError::PlanFile {
+            path: path(),
+            error,
+        })?;
+        let view = plan.view();
+        let seed = options.seed.unwrap_or(view.seed());
+        let about = ModelAbout {
+            crc32: view.model(),
+            labels: view.labels().map(String::from).collect(),
+            thresholds: Some(view.thresholds()),
+            calibration: None,
+        };
+        let normalisation = view.normalisation();
+        let engine = Box::new(MicroEngine::new(plan, seed));
+        Self::join(about, engine, seed, normalisation, options)
+    }
+
+    fn join(
+        about: ModelAbout,
+        engine: AnyEngine,
+        seed: u64,
+        normalisation: [Normalisation; MAX_CHANNELS],
+        options: &Options,
+    ) -> Result<Self, SessionError> {
+        let thresholds = options.thresholds.or(about.thresholds);
+        let generic = || Thresholds::uncalibrated(engine.classes());
         let settings = Settings {
             passes: options.passes,
             adaptive: options.adaptive,
             block: options.block.min(options.passes),
-            normalisation: per_channel(&metadata.normalisation, model.input_shape().channels)?,
+            normalisation,
             crop: options.crop,
             fit: options.fit,
-            thresholds: thresholds.unwrap_or_else(|| Thresholds::uncalibrated(model.classes())),
+            thresholds: thresholds.unwrap_or_else(generic),
         };
-        // Of adaptive sampling no batch is larger than what is run between two looks.
-        let block = match settings.adaptive {
-            Some(_) => settings.block.min(stopping::BLOCK),
-            None => settings.block,
-        };
-        let engine = open_engine(options.engine, &model, block, seed, options.threads)?;
         let lengths = BufferLengths::new(engine.input_shape(), engine.classes(), &settings);
         let buffers = Buffers {
             input: vec![0.0; lengths.input],
@@ -193,12 +265,31 @@ impl Session {
         };
         let inference = Inference::new(engine, settings, buffers)?;
         Ok(Self {
-            model,
+            about,
             inference,
             seed,
             calibrated: thresholds.is_some(),
         })
     }
+}
+
+/// The bytes of a file that begins like a plan.
+fn plan_bytes(path: &Path) -> Option<Vec<u8>> {
+    let read = || -> io::Result<Option<Vec<u8>>> {
+        let mut file = File::open(path)?;
+        let mut magic = [0; PlanFile::MAGIC.len()];
+        match file.read_exact(&mut magic) {
+            Ok(()) if magic == PlanFile::MAGIC => {}
+            _ => return Ok(None),
+        }
+        let mut bytes = magic.to_vec();
+        // No more than the longest plan has, whatever the file is.
+        file.take(PlanFile::LONGEST as u64)
+            .read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    };
+    // What cannot be read is told by who reads models.
+    read().unwrap_or(None)
 }
 
 /// Plans `model` for an engine: native where it fits, else tract, if none is named. `block` is the
@@ -243,16 +334,19 @@ pub fn open_engine(
     }
 }
 
-/// One entry serves every channel; otherwise there must be one per channel.
-fn per_channel(
-    given: &[Normalisation],
-    channels: usize,
-) -> Result<[Normalisation; MAX_CHANNELS], SessionError> {
-    match given {
-        [one] => Ok([*one; MAX_CHANNELS]),
-        many if many.len() == channels && channels <= MAX_CHANNELS => {
-            let mut all = [many[0]; MAX_CHANNELS];
-            all[..channels].copy_from_slice(many);
+/// From luma to the model's input: one entry of the file serves every channel; otherwise there must be
+/// one per channel.
+///
+/// # Errors
+/// [`SessionError::Normalisation`].
+pub fn normalisations(model: &Model) -> Result<[Normalisation; MAX_CHANNELS], SessionError> {
+    let channels = model.input_shape().channels;
+    let given = &model.metadata().normalisation;
+    match given[..] {
+        [one] => Ok([one; MAX_CHANNELS]),
+        [first, ..] if given.len() == channels && channels <= MAX_CHANNELS => {
+            let mut all = [first; MAX_CHANNELS];
+            all[..channels].copy_from_slice(given);
             Ok(all)
         }
         _ => Err(SessionError::Normalisation {

@@ -178,7 +178,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         args.model.passes,
         session.inference.engine().name(),
         session.seed,
-        session.model.classes()
+        session.inference.engine().classes()
     );
     tell_calibration(args, &session);
 
@@ -235,13 +235,12 @@ fn tell_calibration(args: &Args, session: &Session) {
     if !session.calibrated {
         tracing::warn!("the model file carries no thresholds: generic ones are in force");
     }
-    let metadata = session.model.metadata();
-    let Some(calibration) = &metadata.calibration else {
+    let Some(calibration) = &session.about.calibration else {
         return;
     };
     tracing::info!("calibration: {calibration}");
     let settings = session.inference.settings();
-    if Some(settings.thresholds) != metadata.thresholds {
+    if Some(settings.thresholds) != session.about.thresholds {
         tracing::warn!(
             "other thresholds than the calibrated ones are in force: they promise nothing"
         );
@@ -386,12 +385,11 @@ fn hello(args: &Args, session: &Session) -> Hello {
         device: shortened(&args.name),
         software: shortened(env!("CARGO_PKG_VERSION")),
         engine: shortened(session.inference.engine().name()),
-        model: session.model.crc32(),
+        model: session.about.crc32,
         input: [input.channels, input.height, input.width].map(|side| side as u16),
-        classes: session.model.classes() as u16,
+        classes: session.inference.engine().classes() as u16,
         labels: session
-            .model
-            .metadata()
+            .about
             .labels
             .iter()
             .take(MAX_LABELS)

@@ -272,7 +272,6 @@ impl Adaptive {
         };
         let lengths = BufferLengths::new(engine.input_shape(), engine.classes(), &settings);
         let buffers = Buffers {
-            luma: vec![0.0; lengths.luma],
             input: vec![0.0; lengths.input],
             logits: vec![0.0; lengths.logits],
             record: vec![0.0; lengths.record],

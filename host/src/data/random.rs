@@ -34,6 +34,8 @@ pub enum Purpose {
     CalibrationSplit,
     /// How training images are deformed (index = step).
     Augmentation,
+    /// The images that a plan in eight bits is scaled by.
+    PlanRanges,
 }
 
 /// A stream of Philox4x32-10 blocks.

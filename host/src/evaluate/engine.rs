@@ -91,7 +91,7 @@ impl Setup {
         }
         let session = Session::open(&self.model, &options)?;
         Ok(Opened {
-            labels: session.model.metadata().labels.clone(),
+            labels: session.about.labels,
             calibrated: session.calibrated,
             seed: session.seed,
             inference: session.inference,
@@ -120,7 +120,6 @@ impl Setup {
 fn join(engine: AnyEngine, settings: Settings) -> anyhow::Result<LinuxInference> {
     let lengths = BufferLengths::new(engine.input_shape(), engine.classes(), &settings);
     let buffers = Buffers {
-        luma: vec![0.0; lengths.luma],
         input: vec![0.0; lengths.input],
         logits: vec![0.0; lengths.logits],
         record: vec![0.0; lengths.record],

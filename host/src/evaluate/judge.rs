@@ -279,7 +279,6 @@ mod tests {
             thresholds: Thresholds::OFF,
         };
         let buffers = Buffers {
-            luma: vec![0.0; Dataset::PIXELS],
             input: vec![0.0; Dataset::PIXELS],
             logits: vec![0.0; 6],
             record: Vec::new(),

@@ -1,11 +1,14 @@
-//! A trained model as ONNX, for any runtime. Needs no libtorch.
+//! A trained model as ONNX, for any runtime, and a model as a plan file, for microcontrollers. Needs no
+//! libtorch.
 
 mod graph;
+mod plan;
 
 use device::onnx::{Metadata, Model, OnnxError};
 use prost::Message;
 
 use crate::lenet::TrainedModel;
+pub use plan::{PlanExport, to_plan};
 
 /// Why a model cannot be exported.
 #[derive(Debug, thiserror::Error)]

@@ -16,8 +16,6 @@ use crate::engine::InputShape;
 use crate::engine::native::{Op, Pick, Shape};
 use crate::inference::MAX_CHANNELS;
 
-/// First bytes of a plan file.
-pub(super) const MAGIC: [u8; 4] = *b"MCDP";
 /// Version of the header's first 16 bytes, which say whether the rest can be read.
 pub(super) const VERSION: u16 = 1;
 /// What the rest looks like; its CRC-32 is the schema that file and reader must share.
@@ -35,8 +33,6 @@ pub(super) const HEADER: usize = 140;
 pub(super) const LABEL: usize = 16;
 /// Bytes of a site.
 pub(super) const SITE: usize = 12;
-/// Largest plan: a mistaken length must not make a device read through all of its memory.
-pub(super) const LONGEST: usize = 1 << 28;
 
 /// How weights and activations are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,6 +53,15 @@ impl Format {
         match self {
             Self::F32 => "f32",
             Self::Int8 => "int8",
+        }
+    }
+
+    /// Name of the engine that runs it.
+    #[must_use]
+    pub const fn engine(self) -> &'static str {
+        match self {
+            Self::F32 => "micro-f32",
+            Self::Int8 => "micro-int8",
         }
     }
 
@@ -144,6 +149,12 @@ impl core::error::Error for PlanFileError {}
 pub struct PlanFile<'a> {
     bytes: &'a [u8],
     weights: &'a [u32],
+    header: Header,
+}
+
+/// What is looked at often.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
     format: Format,
     input: InputShape,
     classes: usize,
@@ -151,9 +162,17 @@ pub struct PlanFile<'a> {
     sites: usize,
     stem: usize,
     head: usize,
+    /// Where the weights begin.
+    weights: usize,
 }
 
 impl<'a> PlanFile<'a> {
+    /// First bytes of a plan file.
+    pub const MAGIC: [u8; 4] = *b"MCDP";
+    /// Bytes of the largest plan: a mistaken length must not make a device read through all of its
+    /// memory.
+    pub const LONGEST: usize = 1 << 28;
+
     /// Reads and checks the plan at the beginning of `bytes`, behind which there may be more: all of
     /// the flash that is meant for plans.
     ///
@@ -161,7 +180,7 @@ impl<'a> PlanFile<'a> {
     /// [`PlanFileError`]. What is accepted can be run without any further check.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, PlanFileError> {
         let mut reader = Reader::new(bytes);
-        if reader.take::<4>() != Some(MAGIC) {
+        if reader.take::<4>() != Some(Self::MAGIC) {
             return Err(PlanFileError::Missing);
         }
         let short = PlanFileError::Length {
@@ -178,7 +197,7 @@ impl<'a> PlanFile<'a> {
         reader.at = 8;
         let length = reader.u32() as usize;
         let crc = reader.u32();
-        if !(HEADER..=LONGEST).contains(&length) || length > bytes.len() {
+        if !(HEADER..=Self::LONGEST).contains(&length) || length > bytes.len() {
             return Err(PlanFileError::Length {
                 expected: length,
                 got: bytes.len(),
@@ -210,25 +229,43 @@ impl<'a> PlanFile<'a> {
         let plan = Self {
             bytes,
             weights,
-            format,
-            input: InputShape {
-                channels: channels.into(),
-                height: height.into(),
-                width: width.into(),
+            header: Header {
+                format,
+                input: InputShape {
+                    channels: channels.into(),
+                    height: height.into(),
+                    width: width.into(),
+                },
+                classes: classes.into(),
+                labels,
+                sites,
+                stem,
+                head,
+                weights: at,
             },
-            classes: classes.into(),
-            labels,
-            sites,
-            stem,
-            head,
         };
         plan.check().map_err(content)?;
         Ok(plan)
     }
 
+    /// A view of words that were checked before, with the header found then.
+    #[cfg(feature = "alloc")]
+    pub(super) fn checked(words: &'a [u32], header: Header) -> Self {
+        Self {
+            bytes: bytemuck::cast_slice(words),
+            weights: &words[header.weights / 4..],
+            header,
+        }
+    }
+
+    #[cfg(feature = "alloc")]
+    pub(super) fn header(&self) -> Header {
+        self.header
+    }
+
     /// Whether what it holds can be run.
     fn check(&self) -> Result<(), &'static str> {
-        if !(1..=MAX_CHANNELS).contains(&self.input.channels) {
+        if !(1..=MAX_CHANNELS).contains(&self.header.input.channels) {
             return Err("the number of input channels");
         }
         if self.thresholds().validate().is_err() {
@@ -244,7 +281,7 @@ impl<'a> PlanFile<'a> {
         if !(scale > 0.0 && scale.is_finite() && (0.0..=255.0).contains(&zero)) {
             return Err("the scale of the input");
         }
-        if (0..self.labels).any(|label| self.label(label).is_none()) {
+        if (0..self.header.labels).any(|label| self.label(label).is_none()) {
             return Err("a label is not text");
         }
         let mut chain = Chain::new(self)?;
@@ -261,7 +298,7 @@ impl<'a> PlanFile<'a> {
     /// How weights and activations are written.
     #[must_use]
     pub fn format(&self) -> Format {
-        self.format
+        self.header.format
     }
 
     /// Bytes of the file.
@@ -280,13 +317,13 @@ impl<'a> PlanFile<'a> {
     /// Shape of one input.
     #[must_use]
     pub fn input(&self) -> InputShape {
-        self.input
+        self.header.input
     }
 
     /// Number of classes.
     #[must_use]
     pub fn classes(&self) -> usize {
-        self.classes
+        self.header.classes
     }
 
     /// CRC-32 of the model file that the plan was made from.
@@ -344,7 +381,7 @@ impl<'a> PlanFile<'a> {
     /// Names of the classes, as far as there are any, cut to 16 bytes.
     pub fn labels(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let plan = *self;
-        (0..self.labels).filter_map(move |label| plan.label(label))
+        (0..self.header.labels).filter_map(move |label| plan.label(label))
     }
 
     fn label(&self, label: usize) -> Option<&'a str> {
@@ -355,12 +392,12 @@ impl<'a> PlanFile<'a> {
 
     /// Number of dropout sites.
     pub(super) fn sites(&self) -> usize {
-        self.sites
+        self.header.sites
     }
 
     /// A dropout site: its number, keep probability and elements.
     pub(super) fn site(&self, index: usize) -> Option<Site> {
-        let at = HEADER + self.labels * LABEL + index * SITE;
+        let at = HEADER + self.header.labels * LABEL + index * SITE;
         let mut reader = self.at(at);
         Some(Site {
             number: reader.u32(),
@@ -371,29 +408,30 @@ impl<'a> PlanFile<'a> {
 
     /// Number of operations that run once a frame, and in every pass.
     pub(super) fn lengths(&self) -> [usize; 2] {
-        [self.stem, self.head]
+        [self.header.stem, self.header.head]
     }
 
     fn record(&self, index: usize) -> Record<'a> {
-        let at = HEADER + self.labels * LABEL + self.sites * SITE + index * record::BYTES;
+        let at =
+            HEADER + self.header.labels * LABEL + self.header.sites * SITE + index * record::BYTES;
         Record::new(&self.bytes[at..][..record::BYTES])
     }
 
     /// What runs once a frame.
     pub(super) fn stem(&self) -> impl ExactSizeIterator<Item = Result<Op, &'static str>> + use<'a> {
         let plan = *self;
-        (0..self.stem).map(move |index| plan.record(index).op())
+        (0..self.header.stem).map(move |index| plan.record(index).op())
     }
 
     /// Where the head begins.
     pub(super) fn pick(&self) -> Result<Pick, &'static str> {
-        self.record(self.stem).pick()
+        self.record(self.header.stem).pick()
     }
 
     /// What runs in every pass.
     pub(super) fn head(&self) -> impl ExactSizeIterator<Item = Result<Op, &'static str>> + use<'a> {
-        let (plan, first) = (*self, self.stem + 1);
-        (0..self.head).map(move |index| plan.record(first + index).op())
+        let (plan, first) = (*self, self.header.stem + 1);
+        (0..self.header.head).map(move |index| plan.record(first + index).op())
     }
 
     /// Weights, and what belongs to them, as words.

@@ -21,6 +21,8 @@ mod file;
 mod layout;
 mod masks;
 mod number;
+#[cfg(feature = "alloc")]
+mod owned;
 mod pass;
 #[cfg(feature = "alloc")]
 mod quantise;
@@ -41,6 +43,10 @@ use super::{Engine, InputShape};
 pub use file::{Format, PlanFile, PlanFileError};
 use layout::Layout;
 pub use number::{F32, Int8, Number};
+#[cfg(feature = "std")]
+pub use owned::MicroEngine;
+#[cfg(feature = "alloc")]
+pub use owned::OwnedPlan;
 #[cfg(feature = "alloc")]
 pub use quantise::{QuantiseError, Ranges};
 #[cfg(feature = "alloc")]
@@ -121,6 +127,15 @@ impl PlanFile<'_> {
     }
 }
 
+/// What the working memory holds.
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    /// The frame begun last.
+    frame: Option<u32>,
+    /// First of the passes whose masks are drawn.
+    drawn: Option<u32>,
+}
+
 /// The engine, over a plan and working memory that others own.
 #[derive(Debug)]
 pub struct Micro<'p, M, N> {
@@ -128,9 +143,7 @@ pub struct Micro<'p, M, N> {
     layout: Layout,
     masks: MaskSource,
     memory: M,
-    frame: Option<u32>,
-    /// First of the passes whose masks are drawn.
-    drawn: Option<u32>,
+    state: State,
     number: PhantomData<N>,
 }
 
@@ -157,8 +170,7 @@ impl<'p, M: AsMut<[u32]>, N: Number> Micro<'p, M, N> {
             layout,
             masks: MaskSource::new(seed),
             memory,
-            frame: None,
-            drawn: None,
+            state: State::default(),
             number: PhantomData,
         })
     }
@@ -182,10 +194,7 @@ impl<M: AsMut<[u32]>, N: Number> Engine for Micro<'_, M, N> {
     type Error = MicroError;
 
     fn name(&self) -> &'static str {
-        match N::FORMAT {
-            Format::F32 => "micro-f32",
-            Format::Int8 => "micro-int8",
-        }
+        N::FORMAT.engine()
     }
 
     fn input_shape(&self) -> InputShape {
@@ -197,8 +206,7 @@ impl<M: AsMut<[u32]>, N: Number> Engine for Micro<'_, M, N> {
     }
 
     fn begin(&mut self, frame: u32, input: &[f32]) -> Result<(), MicroError> {
-        self.frame = None;
-        self.drawn = None;
+        self.state = State::default();
         let expected = self.plan.input().len();
         if input.len() != expected {
             return Err(MicroError::InputLength {
@@ -208,12 +216,12 @@ impl<M: AsMut<[u32]>, N: Number> Engine for Micro<'_, M, N> {
         }
         let memory = self.memory.as_mut();
         stem::run::<N>(&self.plan, &self.layout, memory, input, |_, _| {});
-        self.frame = Some(frame);
+        self.state.frame = Some(frame);
         Ok(())
     }
 
     fn sample(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), MicroError> {
-        let frame = self.frame.ok_or(MicroError::NoFrame)?;
+        let frame = self.state.frame.ok_or(MicroError::NoFrame)?;
         let classes = self.plan.classes();
         let expected = passes.len() * classes;
         if logits.len() != expected {
@@ -228,9 +236,9 @@ impl<M: AsMut<[u32]>, N: Number> Engine for Micro<'_, M, N> {
         for (pass, logits) in passes.zip(logits.chunks_exact_mut(classes)) {
             let mut run = pass::Run::<N>::new(&self.plan, &self.layout, self.memory.as_mut());
             let first = pass - pass % masks::PASSES;
-            if self.drawn != Some(first) {
+            if self.state.drawn != Some(first) {
                 run.draw(self.masks, frame, first);
-                self.drawn = Some(first);
+                self.state.drawn = Some(first);
             }
             run.pass(pass, logits, |_, _| {});
         }

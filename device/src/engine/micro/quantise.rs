@@ -9,9 +9,10 @@ use core::fmt;
 
 use shared::mask::MaskSource;
 
-use super::file::{Format, PlanFile, PlanFileError};
+use super::file::Format;
 use super::layout::{Layout, Words};
 use super::number::F32;
+use super::owned::OwnedPlan;
 use super::record::is_last;
 use super::write::{About, Image, WriteError, sites};
 use super::{masks, pass, stem};
@@ -57,19 +58,13 @@ impl From<WriteError> for QuantiseError {
     }
 }
 
-impl From<PlanFileError> for QuantiseError {
-    fn from(error: PlanFileError) -> Self {
-        Self::Write(WriteError::Refused(error))
-    }
-}
-
 /// The largest activations met, of each operation.
 #[derive(Debug, Clone)]
 pub struct Ranges {
     plan: Plan,
     about: About,
     /// The plan in single precision.
-    file: Vec<u32>,
+    file: OwnedPlan,
     memory: Vec<u32>,
     /// Of what the stem's operations write.
     stem: Vec<f32>,
@@ -86,8 +81,8 @@ impl Ranges {
     pub fn new(plan: Plan, about: About) -> Result<Self, QuantiseError> {
         fits(&plan)?;
         let bytes = plan.to_file(&about)?;
-        let file: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
-        let memory = vec![0; PlanFile::parse(bytemuck::cast_slice(&file))?.memory_words()];
+        let file = OwnedPlan::new(&bytes).map_err(WriteError::Refused)?;
+        let memory = vec![0; file.view().memory_words()];
         let program = plan.program();
         let (stem, head) = (program.stem.len(), program.head.len());
         Ok(Self {
@@ -103,13 +98,10 @@ impl Ranges {
 
     /// Meets one input, `[channel][row][column]`, in so many passes; each input has masks of its own.
     ///
-    /// # Errors
-    /// None but those of [`Ranges::new`].
-    ///
     /// # Panics
     /// If the input has another length than the model reads.
-    pub fn meet(&mut self, input: &[f32], passes: u32) -> Result<(), QuantiseError> {
-        let plan = PlanFile::parse(bytemuck::cast_slice(&self.file))?;
+    pub fn meet(&mut self, input: &[f32], passes: u32) {
+        let plan = self.file.view();
         assert_eq!(input.len(), plan.input().len(), "one value per pixel");
         let layout = Layout::new(&plan);
         let note = |noted: &mut [f32], index: usize, values: &[f32]| {
@@ -132,7 +124,6 @@ impl Ranges {
             });
         }
         self.inputs += 1;
-        Ok(())
     }
 
     /// The plan as a file in eight bits.

@@ -10,9 +10,8 @@ use shared::stopping::Delta;
 use shared::triage::{Cause, Thresholds};
 use shared::wire::crc32;
 
-use super::file::{
-    Format, HEADER, LABEL, MAGIC, PlanFile, PlanFileError, SCHEMA, UNCOVERED, VERSION,
-};
+use super::file::{Format, HEADER, LABEL, PlanFile, PlanFileError, SCHEMA, UNCOVERED, VERSION};
+use super::owned::OwnedPlan;
 use super::record::{of_op, of_pick, of_site};
 use crate::engine::InputShape;
 use crate::engine::native::{Op, Pick, Plan};
@@ -77,9 +76,7 @@ impl Image<'_> {
     /// The bytes of the file.
     pub(super) fn bytes(&self, about: &About) -> Result<Vec<u8>, WriteError> {
         let bytes = self.layout(about).ok_or(WriteError::TooLarge)?;
-        // Bytes need not lie where numbers can; a copy does.
-        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
-        PlanFile::parse(bytemuck::cast_slice(&words)).map_err(WriteError::Refused)?;
+        OwnedPlan::new(&bytes).map_err(WriteError::Refused)?;
         Ok(bytes)
     }
 
@@ -144,7 +141,7 @@ impl Image<'_> {
         covered.extend(self.weights.iter().flat_map(|word| word.to_le_bytes()));
 
         let mut bytes = Vec::new();
-        bytes.extend(MAGIC);
+        bytes.extend(PlanFile::MAGIC);
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend([0; 2]);
         bytes.extend(u32::try_from(length).ok()?.to_le_bytes());

@@ -166,6 +166,7 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
     /// [`InferenceError::NoPasses`], [`InferenceError::Channels`],
     /// [`InferenceError::BufferTooShort`], or [`InferenceError::Output`] if the model has fewer
     /// than two or more than `N` classes.
+    #[inline(never)] // As `begin`.
     pub fn new(
         engine: E,
         settings: Settings,
@@ -234,6 +235,7 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
     ///
     /// # Errors
     /// [`InferenceError::Image`] or [`InferenceError::Engine`].
+    #[inline(never)] // A microcontroller has no stack for this and the passes at once.
     pub fn begin(
         &mut self,
         frame: u32,
@@ -287,19 +289,9 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
         self.decide(image)
     }
 
-    /// Decides about the frame begun last.
+    /// Samples the frame begun last, all its passes or as many as its decision takes, and decides.
+    #[inline(never)] // As above.
     fn decide(&mut self, image: FrameStatistics) -> Result<Outcome<N>, InferenceError<E::Error>> {
-        let measures = self.sample(&image)?;
-        let causes = self.settings.thresholds.judge(&measures, &image);
-        Ok(Outcome {
-            measures,
-            image,
-            causes,
-        })
-    }
-
-    /// Samples the frame begun last, all its passes or as many as its decision takes.
-    fn sample(&mut self, image: &FrameStatistics) -> Result<Measures<N>, InferenceError<E::Error>> {
         let Settings {
             passes,
             adaptive,
@@ -309,11 +301,10 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
         } = &self.settings;
         let classes = self.engine.classes();
         let mut record = Record::new(self.buffers.record.as_mut(), classes);
-        let image = thresholds.judge_image(image);
+        let of_image = thresholds.judge_image(&image);
         self.accumulator.reset();
         // Looks at the decision do not depend on how many passes the engine runs at a time.
         let look = adaptive.map_or(*passes, |_| stopping::BLOCK);
-        let mut settled = None;
         for until_look in blocks(0..*passes, look) {
             for block in blocks(until_look, *block) {
                 let logits = &mut self.buffers.logits.as_mut()[..block.len() * classes];
@@ -329,20 +320,46 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
                     }
                 }
             }
-            // `new` refuses zero passes, so there are measures.
-            let measures = self
-                .accumulator
-                .measures()
-                .ok_or(InferenceError::NoPasses)?;
-            let done = adaptive.is_some_and(|delta| {
-                stopping::settled(delta, *passes, &record, &measures, thresholds, image)
-            });
-            settled = Some(measures);
-            if done {
+            if let Some(delta) = *adaptive
+                && settled(
+                    delta,
+                    *passes,
+                    &record,
+                    &self.accumulator,
+                    thresholds,
+                    of_image,
+                )
+            {
                 break;
             }
         }
-        settled.ok_or(InferenceError::NoPasses)
+        // `new` refuses zero passes, so there are measures.
+        let measures = self
+            .accumulator
+            .measures()
+            .ok_or(InferenceError::NoPasses)?;
+        let causes = thresholds.judge(&measures, &image);
+        Ok(Outcome {
+            measures,
+            image,
+            causes,
+        })
+    }
+}
+
+/// [`stopping::settled`] of what was accumulated.
+#[inline(never)] // As above.
+fn settled<const N: usize>(
+    delta: Delta,
+    passes: u32,
+    record: &Record<'_>,
+    accumulator: &PassAccumulator<N>,
+    thresholds: &Thresholds,
+    image: Causes,
+) -> bool {
+    match &accumulator.measures() {
+        Some(measures) => stopping::settled(delta, passes, record, measures, thresholds, image),
+        None => false,
     }
 }
 

@@ -190,13 +190,14 @@ impl<const N: usize> PassAccumulator<N> {
             .fold(0.0, |best: f64, (_, &p)| best.max(p));
 
         let most = libm::log(self.classes as f64);
-        let expected_entropy = self.expected_entropy.clamp(0.0, most);
+        // `clamp` would bring the code that prints its limits when they are in the wrong order.
+        let expected_entropy = self.expected_entropy.max(0.0).min(most);
         let spread = self.squared_deviations[..self.classes]
             .iter()
             .any(|&sum| sum > 0.0);
         let predictive_entropy = if spread {
             // Entropy is concave, so only rounding can put it below the expected entropy.
-            entropy_around(mean, class).clamp(expected_entropy, most)
+            entropy_around(mean, class).max(expected_entropy).min(most)
         } else {
             expected_entropy
         };

@@ -190,6 +190,7 @@ pub enum Fit {
 /// # Errors
 /// [`ImageError::Size`] for the output's size, [`ImageError::Output`] if
 /// `out.len() != width * height`, [`ImageError::Crop`].
+#[inline(never)] // Its stack is not needed while the picture is measured.
 pub fn resize(
     frame: &GrayFrame<'_>,
     crop: Option<Rect>,

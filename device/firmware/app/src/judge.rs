@@ -1,0 +1,117 @@
+//! What answers frames: the plan, and the engine that runs it.
+
+use core::fmt;
+
+use device::engine::Engine;
+use device::engine::micro::{self, Micro, MicroError, PlanFile, PlanFileError};
+use device::inference::{Inference, Settings};
+use shared::image::{Fit, GrayFrame};
+use shared::wire::message::{
+    Hello, MAX_LABELS, Notice, NoticeCode, Report, SCHEMA_HASH, shortened,
+};
+
+use crate::memory::{CLASSES, Memory};
+use crate::report::text;
+
+/// The number format of this build.
+#[cfg(feature = "int8")]
+type Number = micro::Int8;
+#[cfg(not(feature = "int8"))]
+type Number = micro::F32;
+
+/// A plan, ready to judge frames.
+#[derive(Debug)]
+pub(crate) struct Judge<'m> {
+    inference: Inference<Micro<'m, &'m mut [u32], Number>, &'m mut [f32], CLASSES>,
+}
+
+impl<'m> Judge<'m> {
+    /// Checks the plan that `bytes` begins with and prepares to run it. Gives the judge and memory
+    /// for a frame of the size of the model's input.
+    ///
+    /// # Errors
+    /// The notice that says what is wrong with the plan.
+    #[inline(never)]
+    pub(crate) fn new(
+        bytes: &'m [u8],
+        memory: &'m mut Memory,
+    ) -> Result<(Self, &'m mut [u8]), Notice> {
+        let plan = PlanFile::parse(bytes).map_err(|error| refusal(plan_code(&error), 0, error))?;
+        let settings = Settings {
+            passes: plan.passes(),
+            adaptive: plan.adaptive(),
+            block: 1,
+            normalisation: plan.normalisation(),
+            crop: None,
+            fit: Fit::CenterCrop,
+            thresholds: plan.thresholds(),
+        };
+        let parts = memory.split(&plan, &settings).map_err(|error| {
+            let needed = u32::try_from(error.needed).unwrap_or(u32::MAX);
+            refusal(NoticeCode::PlanMemory, needed, error)
+        })?;
+        let engine = Micro::new(plan, plan.seed(), parts.engine).map_err(|error| match error {
+            MicroError::Format { .. } => refusal(NoticeCode::PlanFormat, 0, error),
+            _ => refusal(NoticeCode::PlanContent, 0, error),
+        })?;
+        let inference = Inference::new(engine, settings, parts.buffers)
+            .map_err(|error| refusal(NoticeCode::PlanContent, 0, error))?;
+        Ok((Self { inference }, parts.pixels))
+    }
+
+    /// The greeting of a device of this name.
+    pub(crate) fn hello(&self, name: &str) -> Hello {
+        let engine = self.inference.engine();
+        let plan = engine.plan();
+        let input = plan.input();
+        Hello {
+            schema: SCHEMA_HASH,
+            device: shortened(name),
+            software: shortened(env!("CARGO_PKG_VERSION")),
+            engine: shortened(engine.name()),
+            model: plan.model(),
+            input: [input.channels, input.height, input.width].map(|side| side as u16),
+            classes: plan.classes() as u16,
+            labels: plan.labels().take(MAX_LABELS).map(shortened).collect(),
+            passes: plan.passes(),
+            seed: plan.seed(),
+            thresholds: plan.thresholds(),
+        }
+    }
+
+    /// Judges one frame, which was whole at `captured_us`. The report's latency is left open.
+    ///
+    /// # Errors
+    /// The notice to answer with.
+    #[inline(never)]
+    pub(crate) fn judge(
+        &mut self,
+        frame: u32,
+        captured_us: u64,
+        picture: &GrayFrame<'_>,
+    ) -> Result<Report, Notice> {
+        self.inference
+            .judge(frame, picture)
+            .map(|outcome| outcome.report(frame, captured_us, 0))
+            .map_err(|error| refusal(NoticeCode::FrameRefused, frame, error))
+    }
+}
+
+fn plan_code(error: &PlanFileError) -> NoticeCode {
+    match error {
+        PlanFileError::Missing => NoticeCode::PlanMissing,
+        PlanFileError::Version { .. } => NoticeCode::PlanVersion,
+        PlanFileError::Length { .. } => NoticeCode::PlanLength,
+        PlanFileError::Checksum => NoticeCode::PlanChecksum,
+        PlanFileError::Schema { .. } => NoticeCode::PlanSchema,
+        _ => NoticeCode::PlanContent,
+    }
+}
+
+fn refusal(code: NoticeCode, detail: u32, error: impl fmt::Display) -> Notice {
+    Notice {
+        code,
+        detail,
+        text: text(format_args!("{error}")),
+    }
+}

@@ -1,0 +1,95 @@
+//! Working memory, all of it static: how much a build has, and who gets which part.
+
+use core::fmt;
+
+use device::engine::micro::PlanFile;
+use device::inference::{BufferLengths, Buffers, Settings};
+
+/// Most classes that are counted.
+pub(crate) const CLASSES: usize = 16;
+
+/// Words of working memory: what LeNet on 28×28 pixels with 100 adaptive passes takes.
+const WORDS: usize = if cfg!(feature = "int8") { 7296 } else { 13632 };
+
+/// Working memory of the loop besides its stack, sized for the build's number format.
+#[derive(Debug)]
+pub struct Memory([u32; WORDS]);
+
+/// Memory parted among those who work in it.
+#[derive(Debug)]
+pub(crate) struct Parts<'m> {
+    /// Of the engine.
+    pub(crate) engine: &'m mut [u32],
+    /// Of the frame loop's body.
+    pub(crate) buffers: Buffers<&'m mut [f32]>,
+    /// A frame that is received, of the model's input size.
+    pub(crate) pixels: &'m mut [u8],
+}
+
+/// A plan needs more memory than there is; in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooLittle {
+    pub(crate) needed: usize,
+    pub(crate) got: usize,
+}
+
+impl fmt::Display for TooLittle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { needed, got } = self;
+        write!(
+            f,
+            "the plan needs {needed} bytes of memory, there are {got}"
+        )
+    }
+}
+
+impl Memory {
+    /// All zero.
+    #[must_use]
+    #[allow(clippy::large_stack_arrays)] // It is evaluated at compile time, for a static.
+    pub const fn new() -> Self {
+        Self([0; WORDS])
+    }
+
+    /// Parts the memory as a plan needs it.
+    pub(crate) fn split(
+        &mut self,
+        plan: &PlanFile<'_>,
+        settings: &Settings,
+    ) -> Result<Parts<'_>, TooLittle> {
+        let lengths = BufferLengths::new(plan.input(), plan.classes(), settings);
+        let size = plan.input().height * plan.input().width;
+        let words = [
+            plan.memory_words(),
+            lengths.input,
+            lengths.logits,
+            lengths.record,
+            size.div_ceil(4),
+        ];
+        let needed: usize = words.iter().sum();
+        if needed > WORDS {
+            return Err(TooLittle {
+                needed: 4 * needed,
+                got: 4 * WORDS,
+            });
+        }
+        let mut rest = &mut self.0[..];
+        let [engine, input, logits, record, pixels] =
+            words.map(|words| rest.split_off_mut(..words).unwrap_or_default());
+        Ok(Parts {
+            engine,
+            buffers: Buffers {
+                input: bytemuck::cast_slice_mut(input),
+                logits: bytemuck::cast_slice_mut(logits),
+                record: bytemuck::cast_slice_mut(record),
+            },
+            pixels: &mut bytemuck::cast_slice_mut(pixels)[..size],
+        })
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,79 @@
+//! What comes in: requests from the line, joined to frames.
+
+use embedded_io::{Read, ReadReady};
+use shared::wire::message::{LineStatistics, NoticeCode};
+use shared::wire::request::{Assembly, Received, Request, RequestDeframer};
+
+/// Bytes read in one turn at most, so that a flood cannot keep the loop from ending a turn.
+const TURN: usize = 512;
+
+/// The receiving side of a line.
+#[derive(Debug)]
+pub(crate) struct Inbox<'m> {
+    deframer: RequestDeframer,
+    assembly: Assembly<&'m mut [u8]>,
+    overruns: u32,
+}
+
+/// What the host wants.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Wish<'a> {
+    /// To be greeted.
+    Greeting,
+    /// A frame judged.
+    Judgement(Received<'a>),
+    /// Nothing that can be done: the notice to answer with, and the frame's number.
+    Impossible(NoticeCode, u32),
+}
+
+impl<'m> Inbox<'m> {
+    /// Takes frames of at most as many pixels as `pixels` has bytes.
+    pub(crate) const fn new(pixels: &'m mut [u8]) -> Self {
+        Self {
+            deframer: RequestDeframer::new(),
+            assembly: Assembly::new(pixels),
+            overruns: 0,
+        }
+    }
+
+    /// Reads what has arrived, up to the end of the first request that asks for something.
+    #[inline(never)]
+    pub(crate) fn read<L: Read + ReadReady>(&mut self, line: &mut L) -> Option<Wish<'_>> {
+        let request = self.request(line)?;
+        match request {
+            Request::Greet => {
+                self.assembly.clear();
+                Some(Wish::Greeting)
+            }
+            Request::Frame(part) => match self.assembly.push(&part) {
+                Ok(whole) => whole.map(Wish::Judgement),
+                Err(code) => Some(Wish::Impossible(code, part.frame)),
+            },
+        }
+    }
+
+    fn request<L: Read + ReadReady>(&mut self, line: &mut L) -> Option<Request> {
+        for _ in 0..TURN {
+            if !line.read_ready().unwrap_or(true) {
+                break;
+            }
+            let mut byte = [0];
+            match line.read(&mut byte) {
+                Ok(1..) => {}
+                Ok(0) => break,
+                Err(_) => {
+                    self.overruns = self.overruns.saturating_add(1);
+                    continue;
+                }
+            }
+            if let Some(Ok(packet)) = self.deframer.push(byte[0]) {
+                return Some(packet.message);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn statistics(&self) -> LineStatistics {
+        LineStatistics::new(&self.deframer.counters(), self.overruns)
+    }
+}

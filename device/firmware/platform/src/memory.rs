@@ -1,0 +1,46 @@
+//! The parts of memory that the linker script (`platform.x`) names.
+
+use cortex_m_rt::STACK_PAINT_VALUE;
+
+unsafe extern "C" {
+    static _plan_start: u8;
+    static _plan_end: u8;
+    static _stack_start: u32;
+    static _stack_end: u32;
+}
+
+/// Bytes, at an address that a plan may have.
+#[repr(C, align(8))]
+struct Aligned<T: ?Sized>(T);
+
+/// The plan that is linked in, or nothing.
+#[used]
+#[unsafe(link_section = ".plan")]
+static LINKED: Aligned<[u8; include_bytes!(concat!(env!("OUT_DIR"), "/plan")).len()]> =
+    Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/plan")));
+
+/// All of the flash that is meant for the plan, linked in or flashed on its own.
+#[must_use]
+pub fn plan() -> &'static [u8] {
+    let (start, end) = (&raw const _plan_start, &raw const _plan_end);
+    // SAFETY: the linker script puts both ends around a region of flash that nothing else lies in
+    // and that no program here writes.
+    unsafe { core::slice::from_raw_parts(start, end.addr() - start.addr()) }
+}
+
+/// Bytes of stack that have not been used since the start, when all of it was painted.
+#[must_use]
+pub fn stack_free() -> u32 {
+    let (mut word, start) = (&raw const _stack_end, &raw const _stack_start);
+    let mut free = 0;
+    while word < start {
+        // SAFETY: between both ends lies the stack, which is ordinary memory; volatile, because no
+        // variable lies where it is read.
+        if unsafe { word.read_volatile() } != STACK_PAINT_VALUE {
+            break;
+        }
+        free += 4;
+        word = word.wrapping_add(1);
+    }
+    free
+}

@@ -24,6 +24,8 @@ mod memory;
 pub mod provoke;
 mod receive;
 mod report;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 pub use board::{Board, Camera, Clock, Line, NoCamera, Watchdog};

@@ -161,11 +161,18 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
                 let now = self.desk.clock.now_us();
                 self.announce(now);
             }
-            Some(Wish::Impossible(code, frame)) => self.desk.refuse(Notice {
-                code,
-                detail: frame,
-                text: String::new(),
-            }),
+            Some(Wish::Impossible(code, frame)) => {
+                // Without a plan nothing is possible, and that is what to tell.
+                let notice = match &self.desk.judge {
+                    Ok(_) => Notice {
+                        code,
+                        detail: frame,
+                        text: String::new(),
+                    },
+                    Err(refusal) => refusal.clone(),
+                };
+                self.desk.refuse(notice);
+            }
             Some(Wish::Judgement(received)) => {
                 #[cfg(feature = "provoke")]
                 crate::provoke::obey(received.frame);

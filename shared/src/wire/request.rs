@@ -1,6 +1,6 @@
 //! What a device is told over its serial line: greet, and frames to judge where it has no camera.
 //!
-//! Requests are framed as binary messages are ([`frame`](super::frame)), with the direction's bit
+//! Requests are framed as binary messages are ([`frame`]), with the direction's bit
 //! set in the version. A UART has no flow control, so a host sends one frame and waits for its
 //! answer before it sends the next.
 //!

@@ -12,3 +12,4 @@ pub mod report;
 pub mod study;
 #[cfg(feature = "train")]
 pub mod train;
+mod view;

@@ -29,6 +29,7 @@ enum Command {
     Report(cmd::report::Args),
     Study(cmd::study::Args),
     Monitor(cmd::monitor::Args),
+    Send(cmd::send::Args),
     Bench(cmd::bench::Args),
     #[command(hide = true)]
     BenchWorker(cmd::bench::WorkerArgs),
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Report(args) => cmd::report::run(args),
         Command::Study(args) => cmd::study::run(args),
         Command::Monitor(args) => cmd::monitor::run(&args),
+        Command::Send(args) => cmd::send::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
         Command::BenchWorker(args) => cmd::bench::run_worker(args),
         Command::Data(args) => cmd::data::run(args),

@@ -9,6 +9,7 @@ pub mod export;
 mod long;
 pub mod monitor;
 pub mod report;
+pub mod send;
 pub mod study;
 #[cfg(feature = "train")]
 pub mod train;

@@ -10,6 +10,7 @@ use shared::triage::{Cause, Verdict};
 use shared::wire::LinkCounters;
 use shared::wire::message::{LineStatistics, NoticeCode, Report, Statistics};
 
+use super::{Agreement, Exchange};
 use crate::data::{MixEntry, MixKind};
 
 /// Why a manifest was refused.
@@ -104,6 +105,12 @@ pub struct Summary {
     pub frames_per_second: Option<f64>,
     /// What became of everything that came down the link.
     pub link: LinkCounters,
+    /// What became of frames sent to the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Exchange>,
+    /// How far its answers are from those recomputed here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Agreement>,
     /// Frames that the device could not read or judge, as it told.
     pub failed: u32,
     /// What became of the requests sent to the device, as it told.
@@ -276,6 +283,12 @@ impl fmt::Display for Summary {
         }
         if let Some(free) = self.stack_free {
             write!(f, "\nstack       {free} bytes never used")?;
+        }
+        if let Some(exchange) = &self.exchange {
+            write!(f, "\n{exchange}")?;
+        }
+        if let Some(agreement) = &self.agreement {
+            write!(f, "\n{agreement}")?;
         }
         for code in NoticeCode::ALL {
             if let Some(count) = self.notices.get(code.name()) {

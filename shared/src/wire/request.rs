@@ -6,7 +6,7 @@
 //!
 //! | request | answer |
 //! | --- | --- |
-//! | [`Request::Greet`] | [`Hello`](super::message::Hello) |
+//! | [`Request::Greet`] | [`Hello`](super::message::Hello), then [`Statistics`](super::message::Statistics) |
 //! | the last part of a frame | [`Report`](super::message::Report) of the same frame number |
 //! | a part that cannot belong to any frame | [`Notice`](super::message::Notice), `frame_refused` |
 //! | a part after one that is missing | [`Notice`](super::message::Notice), `frame_incomplete`, once a frame |

@@ -386,6 +386,33 @@ fn an_echo_and_rubbish_are_no_board() {
 }
 
 #[test]
+fn a_line_that_is_taken_away_is_a_failure_after_the_summary() {
+    let mut line = SerialLine::clean();
+    let board = board(&line, WireFormat::Binary);
+    let host = line.host();
+    let mut sending = Running::start(
+        command("host", ["send", text(&host), "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
+    let mut out = BufReader::new(sending.child().stdout.take().expect("piped"));
+    let mut row = String::new();
+    out.read_line(&mut row).expect("an answer");
+    line.unplug();
+    drop(board);
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).expect("the end");
+    let (code, _, err) = sending.end();
+    assert_eq!(code, Some(1), "{err}");
+    let last = err.lines().last().expect("an error");
+    assert!(
+        last.starts_with("error: ") && last.contains("unplugged"),
+        "{err}"
+    );
+    assert!(err.contains("frames  "), "{err}");
+}
+
+#[test]
 fn an_interrupt_ends_with_a_summary() {
     let line = SerialLine::clean();
     let _board = board(&line, WireFormat::Binary);

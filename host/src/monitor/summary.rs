@@ -278,7 +278,7 @@ impl fmt::Display for Summary {
         {
             write!(
                 f,
-                "\nto device   {received} requests received, {lost} lost, {corrupt} corrupt, {overruns} bytes overrun"
+                "\nto device   {received} requests received, {lost} lost, {corrupt} corrupt, {overruns} bytes overrun, since its start"
             )?;
         }
         if let Some(free) = self.stack_free {

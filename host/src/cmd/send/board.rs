@@ -296,11 +296,11 @@ impl<L: Read + Write> Board<L> {
                 {
                     0
                 }
-                Err(error) => {
-                    return Err(error).with_context(|| {
-                        format!("cannot receive from {}; was it unplugged?", self.name)
-                    });
-                }
+                // In words, not as the error's cause: a broken pipe would end the program quietly.
+                Err(error) => bail!(
+                    "cannot receive from {}: {error}; was it unplugged?",
+                    self.name
+                ),
             };
             for &byte in &bytes[..count] {
                 match self.receiver.push(byte) {

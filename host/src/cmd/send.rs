@@ -2,6 +2,8 @@
 
 mod board;
 mod check;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

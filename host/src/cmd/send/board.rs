@@ -31,7 +31,7 @@ pub(super) type Heard<'a> = dyn FnMut(&Packet, &LinkCounters) -> anyhow::Result<
 /// What became of a frame.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// It was judged, after so many resends; the round trip is known if there were none.
+    /// It was judged; the round trip is known if it was sent once.
     Report {
         report: Report,
         round_trip: Option<Duration>,

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         #[cfg(feature = "train")]
         Command::Train(args) => cmd::train::run(args),
-        Command::Export(args) => cmd::export::run(args),
+        Command::Export(args) => cmd::export::run(&args),
         Command::Evaluate(args) => cmd::evaluate::run(args),
         Command::Calibrate(args) => cmd::calibrate::run(&args),
         Command::Report(args) => cmd::report::run(args),

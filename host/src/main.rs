@@ -28,6 +28,7 @@ enum Command {
     Calibrate(cmd::calibrate::Args),
     Report(cmd::report::Args),
     Study(cmd::study::Args),
+    Flash(cmd::flash::Args),
     Monitor(cmd::monitor::Args),
     Bench(cmd::bench::Args),
     #[command(hide = true)]
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Calibrate(args) => cmd::calibrate::run(&args),
         Command::Report(args) => cmd::report::run(args),
         Command::Study(args) => cmd::study::run(args),
+        Command::Flash(args) => cmd::flash::run(&args),
         Command::Monitor(args) => cmd::monitor::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
         Command::BenchWorker(args) => cmd::bench::run_worker(args),

@@ -2,6 +2,7 @@
 //! small model files.
 
 pub mod board;
+pub mod firmware;
 pub mod line;
 pub mod model;
 pub mod programs;

@@ -36,7 +36,9 @@ fn the_doctor_tells_what_is_there_and_how_to_get_the_rest() {
         "serial ports",
         "aarch64-unknown-linux-gnu",
         "thumbv7em-none-eabihf",
+        "thumbv8m.main-none-eabihf",
         "Cortex-M emulator",
+        "probe-rs",
     ] {
         assert_ne!(find(name)["detail"], "", "{name}");
     }

@@ -6,6 +6,7 @@ pub mod data;
 pub mod doctor;
 pub mod evaluate;
 pub mod export;
+pub mod flash;
 mod long;
 pub mod monitor;
 pub mod report;

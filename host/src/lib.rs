@@ -11,6 +11,7 @@ pub mod data;
 pub mod evaluate;
 pub mod export;
 pub mod files;
+pub mod flash;
 pub mod lenet;
 pub mod monitor;
 mod parallel;

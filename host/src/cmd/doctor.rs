@@ -7,6 +7,8 @@ use std::process::Command;
 use device::source::{Labelled, cache_folder};
 use serde::Serialize;
 
+use crate::flash::{probe, qemu, tool};
+
 /// Tell what this machine has, what is missing, and how to get it.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -48,6 +50,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     findings.extend(["mnist", "fashion-mnist"].map(data_set));
     findings.push(serial_ports());
     findings.extend(cross());
+    findings.push(probe());
 
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -177,14 +180,19 @@ fn serial_ports() -> Finding {
     }
 }
 
-/// What the checks on other targets need; scripts/cross installs all of it.
+/// What firmware and the checks on other targets need; scripts/cross installs all of it.
 fn cross() -> Vec<Finding> {
-    let how = "only for checks on other targets: run scripts/cross";
-    let program = |name: &'static str, program: &str| match find_program(program) {
+    let how = "only for microcontrollers and checks on other targets: run scripts/cross";
+    let program = |name: &'static str, program: &str| match tool::find(program) {
         Some(path) => present(name, path.display().to_string()),
         None => optional(name, how),
     };
-    let targets = ["aarch64-unknown-linux-gnu", "thumbv7em-none-eabihf"].map(|target| {
+    let targets = [
+        "aarch64-unknown-linux-gnu",
+        "thumbv7em-none-eabihf",
+        "thumbv8m.main-none-eabihf",
+    ]
+    .map(|target| {
         if has_rust_std(target) {
             present(target, "standard library installed")
         } else if Path::new("/usr/bin/rustc").exists() {
@@ -196,15 +204,19 @@ fn cross() -> Vec<Finding> {
     let mut findings = Vec::from(targets);
     findings.push(program("aarch64 linker", "aarch64-linux-gnu-gcc"));
     findings.push(program("aarch64 emulator", "qemu-aarch64-static"));
-    findings.push(program("Cortex-M emulator", "qemu-system-arm"));
+    findings.push(program("Cortex-M emulator", qemu::PROGRAM));
     findings
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
+/// What host flash writes to boards through a debug probe with.
+fn probe() -> Finding {
+    match tool::find(probe::PROGRAM) {
+        Some(path) => present("probe-rs", path.display().to_string()),
+        None => optional(
+            "probe-rs",
+            format!("only for boards behind a debug probe: {}", probe::INSTALL),
+        ),
+    }
 }
 
 fn has_rust_std(target: &str) -> bool {

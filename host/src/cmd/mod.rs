@@ -6,9 +6,12 @@ pub mod data;
 pub mod doctor;
 pub mod evaluate;
 pub mod export;
+pub mod flash;
 mod long;
 pub mod monitor;
 pub mod report;
+pub mod send;
 pub mod study;
 #[cfg(feature = "train")]
 pub mod train;
+mod view;

@@ -1,0 +1,44 @@
+//! Plans, checked before they go into flash.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use device::engine::micro::{Format, OwnedPlan};
+
+use super::board::Board;
+
+/// A plan file that a board takes.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its file.
+    pub path: PathBuf,
+    /// The file's bytes.
+    pub bytes: Vec<u8>,
+    /// How its numbers are written.
+    pub format: Format,
+}
+
+impl Plan {
+    /// Reads the plan file at `path` and checks that it is whole and that `board` has room for it.
+    ///
+    /// # Errors
+    /// If it cannot be read, is damaged or no plan, or is too long.
+    pub fn open(path: &Path, board: &Board) -> anyhow::Result<Self> {
+        let file = path.display();
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read plan {file}"))?;
+        let plan = OwnedPlan::new(&bytes).with_context(|| format!("cannot flash {file}"))?;
+        let format = plan.view().format();
+        let room = board.plan.length as usize;
+        ensure!(
+            bytes.len() <= room,
+            "plan {file} has {} bytes, {} has room for {room}",
+            bytes.len(),
+            board.name
+        );
+        Ok(Self {
+            path: path.to_owned(),
+            bytes,
+            format,
+        })
+    }
+}

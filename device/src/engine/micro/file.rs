@@ -163,7 +163,6 @@ pub(super) struct Header {
     stem: usize,
     head: usize,
     /// Where the weights begin.
-    #[cfg_attr(not(feature = "alloc"), allow(dead_code))]
     weights: usize,
 }
 

@@ -1,7 +1,6 @@
 //! An operation as 32 numbers of 16 bits, so that it can be read in place, and the check that
 //! operations follow from each other.
 
-#[cfg(feature = "alloc")]
 use shared::mask::KeepProbability;
 
 use super::file::{Format, PlanFile, size};

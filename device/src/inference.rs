@@ -204,6 +204,29 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
         self.settings.thresholds = thresholds;
     }
 
+    /// Stops early from the next frame on, or no more.
+    ///
+    /// # Panics
+    /// If the buffers were made for settings without early stops.
+    pub fn set_adaptive(&mut self, adaptive: Option<Delta>) {
+        self.settings.adaptive = adaptive;
+        let needed = BufferLengths::new(
+            self.engine.input_shape(),
+            self.engine.classes(),
+            &self.settings,
+        );
+        assert!(
+            self.buffers.record.as_mut().len() >= needed.record,
+            "early stops need a record of {} values",
+            needed.record
+        );
+    }
+
+    /// The model input of the frame judged last, `[channel][row][column]`.
+    pub fn input(&mut self) -> &[f32] {
+        &self.buffers.input.as_mut()[..self.engine.input_shape().len()]
+    }
+
     /// The engine in use.
     pub fn engine(&self) -> &E {
         &self.engine

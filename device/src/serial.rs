@@ -72,12 +72,14 @@ fn known_ports() -> String {
 /// An open serial line: 8 data bits, no parity, 1 stop bit, no flow control, held exclusively.
 ///
 /// A write waits as long as the line takes nothing (a terminal at the other end that is paused, a
-/// pseudo-terminal that nobody reads), warns while it waits, and gives up when the stop flag is set.
+/// pseudo-terminal that nobody reads), warns while it waits, and gives up when the stop flag is set
+/// or its patience ([`SerialLine::give_up_after`]) ends.
 #[derive(Debug)]
 pub struct SerialLine {
     port: TTYPort,
     path: PathBuf,
     stop: Arc<AtomicBool>,
+    patience: Option<Duration>,
 }
 
 impl SerialLine {
@@ -108,7 +110,20 @@ impl SerialLine {
             baud,
             error: error.into(),
         })?;
-        Ok(Self { port, path, stop })
+        Ok(Self {
+            port,
+            path,
+            stop,
+            patience: None,
+        })
+    }
+
+    /// A write that waits longer than `patience` while the line takes nothing fails with
+    /// `TimedOut`.
+    #[must_use]
+    pub fn give_up_after(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self
     }
 }
 
@@ -140,7 +155,8 @@ impl Read for SerialLine {
 
 impl Write for SerialLine {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut warned = Instant::now();
+        let began = Instant::now();
+        let mut warned = began;
         loop {
             match self.port.write(bytes) {
                 Err(error)
@@ -163,6 +179,15 @@ impl Write for SerialLine {
                 return Err(io::Error::new(
                     io::ErrorKind::ConnectionAborted,
                     "stopped while the line took nothing",
+                ));
+            }
+            if self
+                .patience
+                .is_some_and(|patience| began.elapsed() > patience)
+            {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the line takes nothing: is anybody reading at the other end?",
                 ));
             }
             if warned.elapsed() > STALL_WARNING {
@@ -206,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_port_is_busy_and_a_stalled_one_stops() {
+    fn a_held_port_is_busy_and_a_stalled_one_stops_or_gives_up() {
         let (master, slave) = TTYPort::pair().expect("a pseudo-terminal");
         let path = serialport::SerialPort::name(&slave).expect("named");
         drop(slave);
@@ -218,6 +243,13 @@ mod tests {
             .write_all(&vec![b'x'; 1 << 20])
             .expect_err("a full line");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        drop(line);
+        let line = SerialLine::open(Path::new(&path), 115_200, Arc::default()).expect("opened");
+        let error = line
+            .give_up_after(Duration::from_millis(10))
+            .write_all(&vec![b'x'; 1 << 20])
+            .expect_err("a full line");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(master);
     }
 }

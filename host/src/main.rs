@@ -30,6 +30,7 @@ enum Command {
     Study(cmd::study::Args),
     Flash(cmd::flash::Args),
     Monitor(cmd::monitor::Args),
+    Send(cmd::send::Args),
     Bench(cmd::bench::Args),
     #[command(hide = true)]
     BenchWorker(cmd::bench::WorkerArgs),
@@ -48,13 +49,14 @@ fn main() -> ExitCode {
     let result = match cli.command {
         #[cfg(feature = "train")]
         Command::Train(args) => cmd::train::run(args),
-        Command::Export(args) => cmd::export::run(args),
+        Command::Export(args) => cmd::export::run(&args),
         Command::Evaluate(args) => cmd::evaluate::run(args),
         Command::Calibrate(args) => cmd::calibrate::run(&args),
         Command::Report(args) => cmd::report::run(args),
         Command::Study(args) => cmd::study::run(args),
         Command::Flash(args) => cmd::flash::run(&args),
         Command::Monitor(args) => cmd::monitor::run(&args),
+        Command::Send(args) => cmd::send::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
         Command::BenchWorker(args) => cmd::bench::run_worker(args),
         Command::Data(args) => cmd::data::run(args),

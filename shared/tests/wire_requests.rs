@@ -4,7 +4,8 @@ mod support;
 
 use proptest::prelude::*;
 use shared::wire::frame::{self, Deframer, MAX_FRAME};
-use shared::wire::message::{LineStatistics, Message, NoticeCode, Packet};
+use shared::wire::link::Receiver;
+use shared::wire::message::{LineStatistics, NoticeCode, Packet};
 use shared::wire::request::{
     self, Assembly, FramePart, MAX_PIXELS, MAX_REQUEST, Received, Request, RequestDeframer,
 };
@@ -323,14 +324,16 @@ proptest! {
 }
 
 #[test]
-fn an_echo_is_told_in_words() {
-    let mut deframer = Deframer::new();
-    let heard: Vec<Result<Packet<Message>, _>> = encoded(0, &Request::Greet)
+fn an_echo_is_told_in_words_and_says_nothing_of_the_format() {
+    let mut receiver = Receiver::detect();
+    receiver.push(0);
+    let heard: Vec<_> = encoded(0, &Request::Greet)
         .into_iter()
-        .filter_map(|byte| deframer.push(byte))
+        .filter_map(|byte| receiver.push(byte))
         .collect();
     let [Err(error)] = heard[..] else {
         panic!("{heard:?}")
     };
     assert!(error.to_string().contains("echoes"), "{error}");
+    assert_eq!(receiver.format(), None);
 }

@@ -1,6 +1,7 @@
 //! What the end-to-end tests have in common: the built programs, serial lines without hardware, and
 //! small model files.
 
+pub mod board;
 pub mod firmware;
 pub mod line;
 pub mod model;

@@ -49,6 +49,15 @@ fn end() -> End {
     }
 }
 
+/// Takes what has come at one end to the other.
+fn carry(from: &mut End, to: &mut End, disturb: &mut impl FnMut(&[u8]) -> Vec<u8>) {
+    let mut bytes = [0; 512];
+    let count = from.master.read(&mut bytes).expect("the line is whole");
+    to.master
+        .write_all(&disturb(&bytes[..count]))
+        .expect("relayed");
+}
+
 /// What carries the bytes.
 struct Relay {
     stop: Arc<AtomicBool>,
@@ -63,7 +72,7 @@ pub struct SerialLine {
 }
 
 impl SerialLine {
-    /// A line that carries every byte from the device to the host unchanged.
+    /// A line that carries every byte unchanged, in both directions.
     ///
     /// # Panics
     /// If the system has no pseudo-terminals.
@@ -72,17 +81,29 @@ impl SerialLine {
         Self::disturbed(<[u8]>::to_vec)
     }
 
-    /// A line that carries what `disturb` makes of the bytes.
+    /// A line that carries to the host what `disturb` makes of the bytes.
     ///
     /// # Panics
     /// If the system has no pseudo-terminals.
     #[must_use]
     pub fn disturbed(disturb: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) -> Self {
+        Self::disturbed_both_ways(disturb, <[u8]>::to_vec)
+    }
+
+    /// A line that carries what is made of the bytes to the host, and of those to the device.
+    ///
+    /// # Panics
+    /// If the system has no pseudo-terminals.
+    #[must_use]
+    pub fn disturbed_both_ways(
+        to_host: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static,
+        to_device: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static,
+    ) -> Self {
         let mut line = Self {
             folder: tempfile::tempdir().expect("temporary folder"),
             relay: None,
         };
-        line.plug(disturb);
+        line.connect(to_host, to_device);
         line
     }
 
@@ -90,7 +111,15 @@ impl SerialLine {
     ///
     /// # Panics
     /// If the line is plugged already, or the system has no pseudo-terminals.
-    pub fn plug(&mut self, mut disturb: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) {
+    pub fn plug(&mut self, disturb: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) {
+        self.connect(disturb, <[u8]>::to_vec);
+    }
+
+    fn connect(
+        &mut self,
+        mut to_host: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static,
+        mut to_device: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static,
+    ) {
         assert!(self.relay.is_none(), "the line is plugged already");
         let mut ends = [end(), end()];
         for (link, end) in [self.device(), self.host()].iter().zip(&ends) {
@@ -101,15 +130,17 @@ impl SerialLine {
         let thread = std::thread::spawn(move || {
             // Both ends whole: a closure captures no more than it names, and the far sides are to
             // stay open.
-            let [from, to] = &mut ends;
-            let mut bytes = [0; 512];
+            let [device, host] = &mut ends;
             while !stopped.load(Ordering::Relaxed) {
-                let ready = poll(&mut [PollFd::new(&from.master, PollFlags::IN)], Some(&POLL));
-                if ready.expect("polled") > 0 {
-                    let count = from.master.read(&mut bytes).expect("the line is whole");
-                    to.master
-                        .write_all(&disturb(&bytes[..count]))
-                        .expect("relayed");
+                let mut waiting =
+                    [&device.master, &host.master].map(|master| PollFd::new(master, PollFlags::IN));
+                poll(&mut waiting, Some(&POLL)).expect("polled");
+                let [from_device, from_host] = waiting.map(|end| !end.revents().is_empty());
+                if from_device {
+                    carry(device, host, &mut to_host);
+                }
+                if from_host {
+                    carry(host, device, &mut to_device);
                 }
             }
         });

@@ -169,6 +169,9 @@ fn wrong_usage_has_its_own_exit_code_and_help_has_examples() {
         ),
         ("host", &["monitor"]),
         ("host", &["monitor", "x", "--json", "--table"]),
+        ("host", &["send"]),
+        ("host", &["send", "x", "--timeout", "0"]),
+        ("host", &["send", "x", "--tolerance", "0.1"]),
         ("host", &["evaluate", "--model", "m", "--passes", "0"]),
         ("host", &["evaluate", "--model", "m", "--engine", "magic"]),
         (
@@ -186,6 +189,7 @@ fn wrong_usage_has_its_own_exit_code_and_help_has_examples() {
     for (program, subcommand) in [
         ("device", "run"),
         ("host", "monitor"),
+        ("host", "send"),
         ("host", "train"),
         ("host", "export"),
         ("host", "evaluate"),

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use shared::wire::link::{Sender, WireFormat};
+use shared::wire::message::{LineStatistics, Message, Notice, NoticeCode, Statistics, shortened};
 use tests::line::SerialLine;
 use tests::model;
-use tests::programs::{Running, command, fail, succeed};
+use tests::programs::{Running, command, fail, run, succeed};
 
 const PASSES: &str = "8";
 
@@ -282,4 +284,98 @@ fn the_same_frames_replayed_give_the_same_bytes() {
         records
     };
     assert_eq!(reports("first"), reports("second"));
+}
+
+/// What a board tells besides reports: in words, as JSON, and in the summary.
+#[test]
+fn notices_and_what_the_device_received_are_told() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let notice = |code, detail, text| {
+        Message::Notice(Notice {
+            code,
+            detail,
+            text: shortened(text),
+        })
+    };
+    let messages = [
+        notice(NoticeCode::PlanChecksum, 0, ""),
+        notice(NoticeCode::Panicked, 0, "src/judge.rs:7: no"),
+        notice(NoticeCode::PlanChecksum, 0, ""),
+        notice(NoticeCode::FrameIncomplete, 12, ""),
+        Message::Statistics(Statistics {
+            frames: 0,
+            accepted: 0,
+            flagged: 0,
+            by_cause: [0; 9],
+            failed: 0,
+            line: LineStatistics {
+                received: 41,
+                corrupt: 2,
+                lost: 3,
+                overruns: 5,
+            },
+            stack_free: 1_280,
+            uptime_us: 1,
+            last: true,
+        }),
+    ];
+    for format in [WireFormat::Binary, WireFormat::Text] {
+        let capture = folder.path().join("notices.capture");
+        let mut sender = Sender::new(
+            embedded_io_adapters::std::FromStd::new(
+                std::fs::File::create(&capture).expect("created"),
+            ),
+            format,
+        );
+        for message in &messages {
+            sender.send(message).expect("written");
+        }
+        let summary = folder.path().join("summary.json");
+        let args = [
+            "monitor",
+            capture.to_str().expect("plain"),
+            "--summary",
+            summary.to_str().expect("plain"),
+        ];
+        let output = run("host", args);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{err}");
+        let told = records(&String::from_utf8_lossy(&output.stdout));
+        let codes: Vec<_> = told.iter().map(|told| &told["notice"]["code"]).collect();
+        assert_eq!(
+            codes,
+            [
+                "plan_checksum",
+                "panicked",
+                "plan_checksum",
+                "frame_incomplete"
+            ]
+        );
+        assert_eq!(told[1]["notice"]["text"], "src/judge.rs:7: no");
+        assert_eq!(told[3]["notice"]["detail"], 12);
+        for words in [
+            "ERROR the board's plan is damaged: flash it again",
+            "WARN parts of frame 12 did not reach the board",
+            "ERROR       plan_checksum × 2",
+            "ERROR       panicked × 1",
+            "notice      frame_incomplete × 1",
+            "to device   41 requests received, 3 lost, 2 corrupt, 5 bytes overrun",
+            "stack       1280 bytes never used",
+        ] {
+            assert!(err.contains(words), "'{words}' is missing in: {err}");
+        }
+        let summary: Value =
+            serde_json::from_slice(&std::fs::read(&summary).expect("written")).expect("JSON");
+        assert_eq!(summary["failures"], 3);
+        assert_eq!(summary["notices"]["frame_incomplete"], 1);
+        assert_eq!(summary["requests"]["overruns"], 5);
+        assert_eq!(summary["stack_free"], 1_280);
+
+        let rows = run("host", ["monitor", args[1], "--table"]);
+        let out = String::from_utf8_lossy(&rows.stdout);
+        assert!(
+            !out.contains('{') && out.contains("ERROR       panicked"),
+            "{out}"
+        );
+    }
 }

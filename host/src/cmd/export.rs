@@ -95,11 +95,11 @@ fn format(name: &str) -> Result<Format, String> {
 ///
 /// # Errors
 /// The model is not one of `host train`, or the output cannot be written.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> anyhow::Result<()> {
     let written = if args.firmware {
-        vec![plan(&args)?]
+        vec![plan(args)?]
     } else {
-        onnx(&args)?
+        onnx(args)?
     };
     for (path, bytes) in &written {
         files::write(path, bytes)?;

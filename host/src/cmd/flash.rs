@@ -307,7 +307,7 @@ impl Job<'_> {
     fn tell(&self, port: Option<&Path>) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         let uf2 = self.args.onto.uf2.as_deref();
-        if self.args.show.json {
+        if self.args.show.form.json {
             let outcome = Outcome {
                 board: self.args.board.name,
                 firmware: &self.firmware.path,

@@ -10,6 +10,8 @@ pub mod flash;
 mod long;
 pub mod monitor;
 pub mod report;
+pub mod send;
 pub mod study;
 #[cfg(feature = "train")]
 pub mod train;
+mod view;

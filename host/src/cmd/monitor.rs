@@ -1,20 +1,18 @@
 //! `host monitor`: shows what a device reports.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use shared::wire::Packet;
 use shared::wire::link::Receiver;
-use shared::wire::message::{Hello, Message, SCHEMA_HASH};
 
 use super::long::stop_flag;
-use crate::files;
-use crate::monitor::{Input, Manifest, Record, Summary, Table};
+use super::view::{Form, View};
+use crate::monitor::{Input, Manifest};
 
 /// Silence that is worth a warning: devices greet every 10 s unless told otherwise.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -29,6 +27,8 @@ const SILENCE: Duration = Duration::from_secs(30);
   device run --model model.onnx | host monitor -
 
 Both forms of the wire, binary and text, are understood. A port that is unplugged is waited for.
+What a device tells besides reports (a plan that it refuses, a restart) is a warning or an error on
+stderr, with --json also a line {\"notice\": …}.
 Exit codes: 0 done, 1 failed, 2 wrong usage.")]
 pub struct Args {
     /// Serial port, recorded capture, or `-` for standard input.
@@ -46,17 +46,9 @@ pub struct Args {
 
 /// What is shown of a device's messages, and what is kept of them.
 #[derive(Debug, clap::Args)]
-#[allow(clippy::struct_excessive_bools)] // Flags of a command line are independent of each other.
 pub(super) struct Show {
-    /// One JSON object a report and line; the default where stdout is not a terminal.
-    #[arg(long)]
-    pub(super) json: bool,
-    /// Rows even where stdout is not a terminal.
-    #[arg(long, conflicts_with = "json")]
-    table: bool,
-    /// Show flagged frames only.
-    #[arg(long)]
-    flagged: bool,
+    #[command(flatten)]
+    pub(super) form: Form,
     /// End when the device says goodbye.
     #[arg(long)]
     until_last: bool,
@@ -66,9 +58,6 @@ pub(super) struct Show {
     /// What `host data mix` wrote about the frames sent: adds accuracy to the summary.
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// Write the summary to this file as JSON.
-    #[arg(long, value_name = "FILE")]
-    summary: Option<PathBuf>,
 }
 
 /// Runs `host monitor`.
@@ -92,7 +81,10 @@ pub(super) fn follow(
     show: &Show,
     stop: Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
-    let manifest = show.manifest.as_deref().map(Manifest::open).transpose()?;
+    let manifest = match &show.manifest {
+        Some(path) => Manifest::open(path)?,
+        None => Manifest::default(),
+    };
     let mut record = match &show.record {
         Some(path) => Some(
             File::options()
@@ -104,7 +96,7 @@ pub(super) fn follow(
         None => None,
     };
     let mut input = Input::open(path, baud, wait, stop)?;
-    let mut view = View::new(show, manifest);
+    let mut view = View::new(&show.form, manifest);
     view.start()?;
 
     let mut receiver = Receiver::detect();
@@ -128,7 +120,7 @@ pub(super) fn follow(
             match receiver.push(*byte) {
                 Some(Ok(packet)) => {
                     heard = Some(Instant::now());
-                    match view.packet(&packet, &receiver) {
+                    match view.packet(&packet, &receiver.counters()) {
                         Ok(true) if show.until_last => break 'reading Ok(()),
                         Ok(_) => {}
                         Err(error) => break 'reading Err(error),
@@ -139,7 +131,7 @@ pub(super) fn follow(
             }
         }
     };
-    view.finish(&receiver)?;
+    view.finish(&receiver.counters())?;
     result
 }
 
@@ -154,120 +146,5 @@ fn warn_of_silence(receiver: &Receiver) {
         );
     } else {
         tracing::warn!("no message for {seconds} s: is the device running and the line connected?");
-    }
-}
-
-struct View<'a> {
-    show: &'a Show,
-    manifest: Option<Manifest>,
-    rows: bool,
-    hello: Option<Hello>,
-    summary: Summary,
-    lost: u64,
-}
-
-impl<'a> View<'a> {
-    fn new(show: &'a Show, manifest: Option<Manifest>) -> Self {
-        let rows = show.table || (!show.json && io::stdout().is_terminal());
-        Self {
-            show,
-            manifest,
-            rows,
-            hello: None,
-            summary: Summary::default(),
-            lost: 0,
-        }
-    }
-
-    fn start(&self) -> io::Result<()> {
-        if self.rows {
-            writeln!(anstream::stdout(), "{}", Table::heading())
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Shows one message; `true` if it was the device's last.
-    fn packet(&mut self, packet: &Packet, receiver: &Receiver) -> anyhow::Result<bool> {
-        let link = receiver.counters();
-        if link.lost > self.lost {
-            tracing::warn!(
-                "{} messages lost on the line, {} in all",
-                link.lost - self.lost,
-                link.lost
-            );
-            self.lost = link.lost;
-        }
-        match &packet.message {
-            Message::Hello(hello) => self.greet(hello),
-            Message::Report(report) => {
-                self.summary.count(report, self.manifest.as_ref());
-                if self.show.flagged && report.causes.is_empty() {
-                    return Ok(false);
-                }
-                let hello = self.hello.as_ref();
-                if self.rows {
-                    writeln!(
-                        anstream::stdout(),
-                        "{}",
-                        Table::row(packet.sequence, report, hello)
-                    )?;
-                } else {
-                    let record = Record::new(packet.sequence, report, hello, &link);
-                    writeln!(io::stdout().lock(), "{}", serde_json::to_string(&record)?)?;
-                }
-            }
-            Message::Statistics(statistics) => {
-                self.summary.statistics(statistics);
-                return Ok(statistics.last);
-            }
-            Message::Notice(notice) => tracing::warn!(
-                "the device tells {} ({}): {}",
-                notice.code,
-                notice.detail,
-                notice.text
-            ),
-        }
-        Ok(false)
-    }
-
-    fn greet(&mut self, hello: &Hello) {
-        if self.hello.as_ref() == Some(hello) {
-            return;
-        }
-        if hello.schema != SCHEMA_HASH {
-            tracing::warn!(
-                "'{}' runs version {} with another message layout than this monitor's {}: update the older of the two",
-                hello.device,
-                hello.software,
-                env!("CARGO_PKG_VERSION")
-            );
-        }
-        tracing::info!(
-            "'{}' runs model {:08x} on {}, {} passes a frame, version {}",
-            hello.device,
-            hello.model,
-            hello.engine,
-            hello.passes,
-            hello.software
-        );
-        self.hello = Some(hello.clone());
-    }
-
-    fn finish(&mut self, receiver: &Receiver) -> anyhow::Result<()> {
-        self.summary.finish(&receiver.counters());
-        if let Some(path) = &self.show.summary {
-            files::write(
-                path,
-                serde_json::to_string_pretty(&self.summary)?.as_bytes(),
-            )?;
-        }
-        if self.rows {
-            writeln!(io::stdout().lock(), "\n{}", self.summary)?;
-        } else {
-            // stdout holds reports and nothing else.
-            eprintln!("{}", self.summary);
-        }
-        Ok(())
     }
 }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use shared::triage::{Cause, Verdict};
 use shared::wire::LinkCounters;
-use shared::wire::message::{Report, Statistics};
+use shared::wire::message::{LineStatistics, NoticeCode, Report, Statistics};
 
+use super::{Agreement, Exchange};
 use crate::data::{MixEntry, MixKind};
 
 /// Why a manifest was refused.
@@ -20,12 +21,21 @@ pub struct ManifestError {
     reason: String,
 }
 
-/// What `host data mix` wrote beside its pictures: the truth about every frame.
-#[derive(Debug)]
-pub struct Manifest(Vec<MixEntry>);
+/// What is known of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Truth {
+    /// What was done to it.
+    pub kind: Option<MixKind>,
+    /// The class that it shows.
+    pub label: Option<u16>,
+}
+
+/// What is known of frames, by their numbers.
+#[derive(Debug, Default)]
+pub struct Manifest(BTreeMap<u32, Truth>);
 
 impl Manifest {
-    /// Reads a `manifest.json`.
+    /// Reads a `manifest.json`, which `host data mix` writes beside its pictures.
     ///
     /// # Errors
     /// If it cannot be read or is not such a file.
@@ -35,9 +45,29 @@ impl Manifest {
             reason,
         };
         let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-        serde_json::from_str(&text)
-            .map(Self)
-            .map_err(|error| failed(error.to_string()))
+        let entries: Vec<MixEntry> =
+            serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+        let truths = entries.iter().map(|entry| Truth {
+            kind: Some(entry.kind),
+            label: entry.label,
+        });
+        Ok(Self((0..).zip(truths).collect()))
+    }
+
+    /// Frames that show these classes, from number 0 on.
+    #[must_use]
+    pub fn of_labels(labels: &[u16]) -> Self {
+        let truths = labels.iter().map(|&label| Truth {
+            kind: None,
+            label: Some(label),
+        });
+        Self((0..).zip(truths).collect())
+    }
+
+    /// What is known of frame number `frame`.
+    #[must_use]
+    pub fn truth(&self, frame: u32) -> Truth {
+        self.0.get(&frame).copied().unwrap_or_default()
     }
 }
 
@@ -67,20 +97,36 @@ pub struct Summary {
     pub by_cause: BTreeMap<&'static str, u32>,
     /// Frames per kind of the manifest, if one was given.
     pub by_kind: BTreeMap<MixKind, Tested>,
-    /// Accuracy among accepted frames that show a known class, if a manifest was given.
+    /// Accuracy among accepted frames that show a known class.
     pub accuracy_among_accepted: Option<f64>,
-    /// Accuracy among all frames that show a known class, if a manifest was given.
+    /// Accuracy among all frames that show a known class.
     pub accuracy_among_all: Option<f64>,
     /// Frames per second on the device's clock.
     pub frames_per_second: Option<f64>,
     /// What became of everything that came down the link.
     pub link: LinkCounters,
+    /// What became of frames sent to the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Exchange>,
+    /// How far its answers are from those recomputed here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Agreement>,
     /// Frames that the device could not read or judge, as it told.
     pub failed: u32,
+    /// What became of the requests sent to the device, as it told.
+    pub requests: Option<LineStatistics>,
+    /// Bytes of stack that the device never used, as it told.
+    pub stack_free: Option<u32>,
+    /// Notices of the device, by code.
+    pub notices: BTreeMap<&'static str, u32>,
+    /// Of these, how many say that the device does not do its work.
+    pub failures: u32,
     /// Whether the device said goodbye.
     pub complete: bool,
     #[serde(skip)]
     right: (u32, u32),
+    #[serde(skip)]
+    right_accepted: (u32, u32),
     #[serde(skip)]
     captured: Option<(u64, u64)>,
     #[serde(skip)]
@@ -89,7 +135,7 @@ pub struct Summary {
 
 impl Summary {
     /// Counts one report.
-    pub fn count(&mut self, report: &Report, manifest: Option<&Manifest>) {
+    pub fn count(&mut self, report: &Report, truth: Truth) {
         self.frames += 1;
         let accepted = report.causes.verdict() == Verdict::Accept;
         *(if accepted {
@@ -103,27 +149,40 @@ impl Summary {
         let first = self.captured.map_or(report.captured_us, |(first, _)| first);
         self.captured = Some((first, report.captured_us));
 
-        let Some(entry) = manifest.and_then(|manifest| manifest.0.get(report.frame as usize))
-        else {
-            return;
-        };
-        let tested = self.by_kind.entry(entry.kind).or_default();
-        tested.frames += 1;
-        tested.flagged += u32::from(!accepted);
-        if let Some(label) = entry.label {
-            let right = u32::from(report.class == label);
+        let right = truth.label.map(|label| u32::from(report.class == label));
+        if let Some(right) = right {
             self.right = (self.right.0 + right, self.right.1 + 1);
             if accepted {
+                self.right_accepted = (self.right_accepted.0 + right, self.right_accepted.1 + 1);
+            }
+        }
+        if let Some(kind) = truth.kind {
+            let tested = self.by_kind.entry(kind).or_default();
+            tested.frames += 1;
+            tested.flagged += u32::from(!accepted);
+            if let Some(right) = right.filter(|_| accepted) {
                 tested.accepted_labelled += 1;
                 tested.accepted_right += right;
             }
         }
     }
 
+    /// Counts one notice.
+    pub fn notice(&mut self, code: NoticeCode) {
+        *self.notices.entry(code.name()).or_default() += 1;
+        self.failures += u32::from(code.is_failure());
+    }
+
     /// Takes in what the device tells of itself.
     pub fn statistics(&mut self, statistics: &Statistics) {
         self.failed = statistics.failed;
         self.complete = statistics.last;
+        if statistics.line != LineStatistics::default() {
+            self.requests = Some(statistics.line);
+        }
+        if statistics.stack_free > 0 {
+            self.stack_free = Some(statistics.stack_free);
+        }
         self.told = Some(statistics.clone());
     }
 
@@ -131,14 +190,8 @@ impl Summary {
     pub fn finish(&mut self, link: &LinkCounters) {
         self.link = *link;
         let ratio = |part: u32, of: u32| (of > 0).then(|| f64::from(part) / f64::from(of));
-        if !self.by_kind.is_empty() {
-            let sum = |field: fn(&Tested) -> u32| self.by_kind.values().map(field).sum();
-            self.accuracy_among_accepted = ratio(
-                sum(|kind| kind.accepted_right),
-                sum(|kind| kind.accepted_labelled),
-            );
-            self.accuracy_among_all = ratio(self.right.0, self.right.1);
-        }
+        self.accuracy_among_accepted = ratio(self.right_accepted.0, self.right_accepted.1);
+        self.accuracy_among_all = ratio(self.right.0, self.right.1);
         let rate = |frames: u32, microseconds: u64| {
             (frames > 0 && microseconds > 0)
                 .then(|| f64::from(frames) / (microseconds as f64 * 1e-6))
@@ -193,14 +246,12 @@ impl fmt::Display for Summary {
                 )?;
             }
         }
-        if let (Some(accepted), Some(all)) = (self.accuracy_among_accepted, self.accuracy_among_all)
-        {
-            writeln!(
-                f,
-                "accuracy    {:.2} % among accepted digits, {:.2} % among all digits",
-                100.0 * accepted,
-                100.0 * all
-            )?;
+        if let Some(all) = self.accuracy_among_all {
+            f.write_str("accuracy    ")?;
+            if let Some(accepted) = self.accuracy_among_accepted {
+                write!(f, "{:.2} % among accepted, ", 100.0 * accepted)?;
+            }
+            writeln!(f, "{:.2} % among all frames of a known class", 100.0 * all)?;
         }
         if let Some(rate) = self.frames_per_second {
             writeln!(f, "speed       {rate:.1} frames/s")?;
@@ -217,6 +268,33 @@ impl fmt::Display for Summary {
         )?;
         if self.failed > 0 {
             write!(f, "; {} frames failed on the device", self.failed)?;
+        }
+        if let Some(LineStatistics {
+            received,
+            corrupt,
+            lost,
+            overruns,
+        }) = self.requests
+        {
+            write!(
+                f,
+                "\nto device   {received} requests received, {lost} lost, {corrupt} corrupt, {overruns} bytes overrun, since its start"
+            )?;
+        }
+        if let Some(free) = self.stack_free {
+            write!(f, "\nstack       {free} bytes never used")?;
+        }
+        if let Some(exchange) = &self.exchange {
+            write!(f, "\n{exchange}")?;
+        }
+        if let Some(agreement) = &self.agreement {
+            write!(f, "\n{agreement}")?;
+        }
+        for code in NoticeCode::ALL {
+            if let Some(count) = self.notices.get(code.name()) {
+                let what = if code.is_failure() { "ERROR" } else { "notice" };
+                write!(f, "\n{what:<12}{code} × {count}")?;
+            }
         }
         Ok(())
     }

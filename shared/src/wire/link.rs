@@ -178,8 +178,8 @@ impl Receiver {
         }
     }
 
-    /// Receives the format in which the first undamaged frame or line arrives; errors before it
-    /// are not given.
+    /// Receives the format in which the first undamaged frame or line arrives; of errors before it
+    /// only [`FrameError::Direction`] is given.
     #[must_use]
     pub fn detect() -> Self {
         Self {
@@ -212,8 +212,9 @@ impl Receiver {
             let undamaged = match &result {
                 Some(Ok(_)) => true,
                 // An echo of what this side sent says nothing of how the other speaks.
-                Some(Err(FrameError::Direction)) | None => false,
+                Some(Err(FrameError::Direction)) => return result,
                 Some(Err(error)) => error.is_undamaged(),
+                None => false,
             };
             if undamaged {
                 self.format = Some(format);

@@ -69,6 +69,13 @@ impl NoticeCode {
         Self::StackLow,
     ];
 
+    /// Whether the device does not do its work: there is nothing that it could run, or what it ran
+    /// broke off.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        self as u8 <= Self::Panicked as u8
+    }
+
     /// Its name on every interface.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,12 +1,12 @@
 //! What a device is told over its serial line: greet, and frames to judge where it has no camera.
 //!
-//! Requests are framed as binary messages are ([`frame`](super::frame)), with the direction's bit
+//! Requests are framed as binary messages are ([`frame`]), with the direction's bit
 //! set in the version. A UART has no flow control, so a host sends one frame and waits for its
 //! answer before it sends the next.
 //!
 //! | request | answer |
 //! | --- | --- |
-//! | [`Request::Greet`] | [`Hello`](super::message::Hello) |
+//! | [`Request::Greet`] | [`Hello`](super::message::Hello), then [`Statistics`](super::message::Statistics) |
 //! | the last part of a frame | [`Report`](super::message::Report) of the same frame number |
 //! | a part that cannot belong to any frame | [`Notice`](super::message::Notice), `frame_refused` |
 //! | a part after one that is missing | [`Notice`](super::message::Notice), `frame_incomplete`, once a frame |

@@ -4,10 +4,10 @@
 use super::layout::Words;
 use super::masks::{MaskAt, Masks};
 use super::number::Number;
-use crate::engine::native::Conv;
+use crate::engine::native::{Conv, Drop};
 
-/// Outputs that are worked out together.
-const TOGETHER: usize = 4;
+/// Outputs whose masks are looked at together.
+const BITS: usize = u32::BITS as usize;
 
 /// Which groups of a convolution's input are not 0, in rising order.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl<'a> Live<'a> {
         for _ in 0..pixels {
             self.pixel();
             for values in values.by_ref().take(groups) {
-                if N::factor(values) != 0 {
+                if !N::is_zero(values) {
                     self.push(group);
                 }
                 group += 1;
@@ -91,15 +91,36 @@ pub(super) enum Target<'a, N: Number> {
 /// A convolution and all that it reads.
 #[derive(Debug)]
 pub(super) struct Task<'a, N: Number> {
-    pub(super) conv: &'a Conv,
-    /// From those of this convolution on.
-    pub(super) weights: &'a [u32],
+    conv: &'a Conv,
+    weights: &'a [u32],
+    biases: &'a [u32],
+    scales: &'a [u32],
     /// None in the stem.
-    pub(super) masks: Option<&'a Masks<'a>>,
-    pub(super) input: &'a [N::Value],
+    masks: Option<&'a Masks<'a>>,
+    input: &'a [N::Value],
 }
 
-impl<N: Number> Task<'_, N> {
+impl<'a, N: Number> Task<'a, N> {
+    /// `weights` are all of the plan's; there are no masks in the stem.
+    pub(super) fn new(
+        conv: &'a Conv,
+        weights: &'a [u32],
+        masks: Option<&'a Masks<'a>>,
+        input: &'a [N::Value],
+    ) -> Self {
+        let outputs = conv.geometry.output.channels;
+        let taps = Words::taps(N::FORMAT, conv).unwrap_or(0) * outputs;
+        let (weights, constants) = weights[conv.weights..].split_at(taps);
+        Self {
+            conv,
+            weights,
+            biases: &constants[..outputs],
+            scales: &constants[(N::CONSTANTS - 1) * outputs..][..outputs],
+            masks,
+            input,
+        }
+    }
+
     /// Does it. `gathered` has room for a pair for each tap.
     #[inline(never)]
     pub(super) fn run(
@@ -116,38 +137,35 @@ impl<N: Number> Task<'_, N> {
             None => ([1, 1], [1, 1]),
         };
         let stride = Words::channels(N::FORMAT, written.channels);
-        for window in 0..written.height * written.width {
-            let (window_row, window_column) = (window / written.width, window % written.width);
-            let after = self.mask(conv.after, window, written.height * written.width);
-            for position in 0..rows * columns {
-                let row = window_row * row_step + position / columns;
-                let column = window_column * column_step + position % columns;
-                let pixel = row * whole.width + column;
-                let before = self.mask(conv.before, pixel, whole.height * whole.width);
-                let count = self.gather(live, [row, column], gathered);
-                let pixel = Pixel {
-                    output: window * stride,
-                    first: position == 0,
-                    before,
-                    after,
-                };
-                self.pixel(pixel, &gathered[..count], target);
+        let mask = |drop: Option<Drop>, pixels| Some(self.masks?.site(drop?, pixels));
+        let before = mask(conv.before, whole.height * whole.width);
+        let after = mask(conv.after, written.height * written.width);
+        let mut window = 0;
+        for window_row in 0..written.height {
+            for window_column in 0..written.width {
+                for position in 0..rows * columns {
+                    let row = window_row * row_step + position / columns;
+                    let column = window_column * column_step + position % columns;
+                    let place = Place {
+                        output: window * stride,
+                        first: position == 0,
+                        masks: [
+                            before.map(|at| at.pixel(row * whole.width + column)),
+                            after.map(|at| at.pixel(window)),
+                        ],
+                    };
+                    let count = self.gather(live, [row, column], gathered);
+                    self.pixel(place, &gathered[..count], target);
+                }
+                window += 1;
             }
         }
     }
 
-    fn mask(
-        &self,
-        drop: Option<crate::engine::native::Drop>,
-        pixel: usize,
-        pixels: usize,
-    ) -> Option<MaskAt> {
-        Some(self.masks?.at(drop?, pixel, pixels))
-    }
-
     /// Lists the live inputs of an output pixel, each as a factor and the place of its weights, and
     /// returns how many there are.
-    #[inline(always)]
+    #[inline(never)]
+    #[allow(unsafe_code)]
     fn gather(
         &self,
         live: &Live<'_>,
@@ -155,173 +173,179 @@ impl<N: Number> Task<'_, N> {
         gathered: &mut [[u32; 2]],
     ) -> usize {
         let geometry = &self.conv.geometry;
-        let outputs = geometry.output.channels;
+        let outputs = self.biases.len() as u32;
         let groups = geometry.input.channels.div_ceil(N::GROUP);
         let (first_row, last_row) = geometry.rows(row);
         let (first_column, last_column) = geometry.columns(column);
         let x = column * geometry.stride[1] + first_column - geometry.padding[1];
+        let y = row * geometry.stride[0] + first_row - geometry.padding[0];
+        let mut first = y * geometry.input.width + x;
+        let mut tap = (first_row * geometry.kernel[1] + first_column) * groups;
         let mut count = 0;
-        for kernel_row in first_row..last_row {
-            let y = row * geometry.stride[0] + kernel_row - geometry.padding[0];
-            let first = y * geometry.input.width + x;
+        for _ in first_row..last_row {
             let run = live.run(first, first + last_column - first_column);
             // Group and tap rise together along a run.
-            let tap = (kernel_row * geometry.kernel[1] + first_column) * groups;
             let tap_of_first = (tap as u32).wrapping_sub((first * groups) as u32);
+            let place_of_first = tap_of_first.wrapping_mul(outputs);
             let room = &mut gathered[count..][..run.len()];
-            for (gathered, group) in room.iter_mut().zip(run) {
-                let values = &self.input[usize::from(*group) * N::GROUP..][..N::GROUP];
-                let tap = u32::from(*group).wrapping_add(tap_of_first);
-                *gathered = [N::factor(values), tap * outputs as u32];
-            }
+            // SAFETY: `Live` lists groups of this input only.
+            unsafe { N::gather(run, self.input, outputs, place_of_first, room) };
             count += run.len();
+            first += geometry.input.width;
+            tap += geometry.kernel[1] * groups;
         }
         count
     }
 
-    /// Works out those of a pixel's channels that are kept.
-    #[inline(always)]
-    fn pixel(&self, pixel: Pixel, gathered: &[[u32; 2]], target: &mut Target<'_, N>) {
-        let outputs = self.conv.geometry.output.channels;
-        let mut chosen = [0; TOGETHER];
-        let mut count = 0;
-        for channel in 0..outputs {
-            let kept = |at: Option<MaskAt>| match (self.masks, at) {
-                (Some(masks), Some(at)) => masks.keeps(at, channel),
-                _ => true,
-            };
-            if kept(pixel.before) && kept(pixel.after) {
-                chosen[count] = channel;
-                count += 1;
-                if count == TOGETHER {
-                    self.some::<TOGETHER>(pixel, gathered, chosen, target);
-                    count = 0;
-                }
-            } else {
-                raise::<N>(pixel, channel, bytemuck::Zeroable::zeroed(), target);
-            }
+    /// Works out those of a pixel's channels that are kept, as many together as there are registers
+    /// for.
+    fn pixel(&self, place: Place, gathered: &[[u32; 2]], target: &mut Target<'_, N>) {
+        let outputs = self.biases.len();
+        let zero = N::ZERO;
+        if let (Target::Values(values), true) = (&mut *target, place.first) {
+            values[place.output..][..outputs].fill(zero);
         }
-        match chosen[..count] {
-            [a] => self.some(pixel, gathered, [a], target),
-            [a, b] => self.some(pixel, gathered, [a, b], target),
-            [a, b, c] => self.some(pixel, gathered, [a, b, c], target),
-            _ => {}
+        for first in (0..outputs).step_by(BITS) {
+            let channels = BITS.min(outputs - first);
+            let all = u32::MAX >> (BITS - channels);
+            let mut kept = all;
+            if let Some(masks) = self.masks {
+                for at in place.masks.into_iter().flatten() {
+                    kept &= masks.kept(at, first, channels);
+                }
+            }
+            // Where the window may hold less than 0, what is dropped counts.
+            if let (Target::Values(values), false) = (&mut *target, place.first || self.conv.relu) {
+                let mut dropped = all & !kept;
+                while dropped != 0 {
+                    let [channel] = take(&mut dropped, first);
+                    raise::<N>(place, &mut values[place.output + channel], zero);
+                }
+            }
+            while kept != 0 {
+                match kept.count_ones() {
+                    1 => self.some::<1>(place, gathered, take(&mut kept, first), target),
+                    2 => self.some::<2>(place, gathered, take(&mut kept, first), target),
+                    3 => self.some::<3>(place, gathered, take(&mut kept, first), target),
+                    _ => self.some::<4>(place, gathered, take(&mut kept, first), target),
+                }
+            }
         }
     }
 
-    #[inline(always)]
+    /// Works out some channels of a pixel: here all the time goes.
+    #[inline(never)]
+    #[allow(unsafe_code)]
     fn some<const C: usize>(
         &self,
-        pixel: Pixel,
+        place: Place,
         gathered: &[[u32; 2]],
         channels: [usize; C],
         target: &mut Target<'_, N>,
     ) {
-        let outputs = self.conv.geometry.output.channels;
-        let taps = Words::taps(N::FORMAT, self.conv).unwrap_or(0) * outputs;
-        let (weights, constants) = self.weights.split_at(taps);
-        let mut sums = [N::bias(0); C];
-        for i in 0..C {
-            sums[i] = N::bias(constants[channels[i]]);
-        }
-        sums = sum::<N, C>(gathered, weights, outputs, channels, sums);
-        let scales = &constants[(N::CONSTANTS - 1) * outputs..];
+        let columns = channels.map(|channel| &self.weights[channel..]);
+        let sums = channels.map(|channel| N::bias(self.biases[channel]));
+        // SAFETY: `gather` yields places of taps within the kernel, because `Live` lists the groups of
+        // a pixel in order and no others; from a channel's first weight on, its weights for all of
+        // these lie within the weights.
+        let sums = unsafe { N::sums(gathered, columns, sums) };
         for (channel, sum) in channels.into_iter().zip(sums) {
-            let scale = scales[channel];
+            let scale = self.scales[channel];
             match target {
                 Target::Logits(logits) => logits[channel] = N::logit(sum, scale),
-                Target::Values(_) => {
+                Target::Values(values) => {
                     let value = N::value(sum, scale, self.conv.relu);
-                    raise::<N>(pixel, channel, value, target);
+                    raise::<N>(place, &mut values[place.output + channel], value);
                 }
             }
         }
     }
 
-    /// A layer whose weights are four to a word: every input, no gathering.
+    /// Does a layer whose weights are four to a word: every input, no gathering.
     #[inline(never)]
     pub(super) fn packed(&self, target: &mut Target<'_, N>) {
         let conv = self.conv;
-        let outputs = conv.geometry.output.channels;
-        let words = Words::taps(N::FORMAT, conv).unwrap_or(0);
+        let mask = |drop: Option<Drop>| Some(self.masks?.site(drop?, 1).pixel(0));
+        let place = Place {
+            output: 0,
+            first: true,
+            masks: [mask(conv.before), mask(conv.after)],
+        };
+        let outputs = self.biases.len();
         let input: &[u32] = bytemuck::cast_slice(self.input);
-        let (weights, constants) = self.weights.split_at(words * outputs);
-        let (biases, scales) = constants.split_at(outputs);
-        let at = [self.mask(conv.before, 0, 1), self.mask(conv.after, 0, 1)];
-        for channel in 0..outputs {
-            let kept = at
-                .iter()
-                .flatten()
-                .all(|at| self.masks.is_none_or(|masks| masks.keeps(*at, channel)));
-            let mut sum = N::bias(biases[channel]);
-            if kept {
-                let row = &weights[channel * words..][..words];
-                for (weights, values) in row.iter().zip(input) {
-                    if *values != 0 {
-                        sum = N::multiply_add_packed(sum, *weights, *values);
-                    }
+        if let Target::Values(values) = target {
+            values[..outputs].fill(N::ZERO);
+        }
+        for first in (0..outputs).step_by(BITS) {
+            let channels = BITS.min(outputs - first);
+            let mut kept = u32::MAX >> (BITS - channels);
+            if let Some(masks) = self.masks {
+                for at in place.masks.into_iter().flatten() {
+                    kept &= masks.kept(at, first, channels);
                 }
             }
-            match target {
-                Target::Logits(logits) => logits[channel] = N::logit(sum, scales[channel]),
-                Target::Values(values) => {
-                    values[channel] = if kept {
-                        N::value(sum, scales[channel], conv.relu)
-                    } else {
-                        bytemuck::Zeroable::zeroed()
-                    };
+            while kept != 0 {
+                match kept.count_ones() {
+                    1 => self.some_packed::<1>(input, take(&mut kept, first), target),
+                    2 => self.some_packed::<2>(input, take(&mut kept, first), target),
+                    _ => self.some_packed::<3>(input, take(&mut kept, first), target),
                 }
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn some_packed<const C: usize>(
+        &self,
+        input: &[u32],
+        channels: [usize; C],
+        target: &mut Target<'_, N>,
+    ) {
+        let words = input.len();
+        let rows = channels.map(|channel| &self.weights[channel * words..][..words]);
+        let mut sums = channels.map(|channel| N::bias(self.biases[channel]));
+        for (word, values) in input.iter().enumerate() {
+            if *values != 0 {
+                for i in 0..C {
+                    sums[i] = N::multiply_add_packed(sums[i], rows[i][word], *values);
+                }
+            }
+        }
+        for (channel, sum) in channels.into_iter().zip(sums) {
+            let scale = self.scales[channel];
+            match target {
+                Target::Logits(logits) => logits[channel] = N::logit(sum, scale),
+                Target::Values(values) => values[channel] = N::value(sum, scale, self.conv.relu),
             }
         }
     }
 }
 
-/// One output pixel, and its place in a window of the pooling.
+/// One output pixel.
 #[derive(Debug, Clone, Copy)]
-struct Pixel {
+struct Place {
     /// Where its channels go in the output.
     output: usize,
     /// Whether it is the first of its window.
     first: bool,
-    before: Option<MaskAt>,
-    after: Option<MaskAt>,
+    /// Of the dropouts before the pooling and behind it.
+    masks: [Option<MaskAt>; 2],
+}
+
+/// The first of the channels whose bits are set, which are then no more.
+#[inline(always)]
+fn take<const C: usize>(bits: &mut u32, first: usize) -> [usize; C] {
+    [(); C].map(|()| {
+        let channel = first + bits.trailing_zeros() as usize;
+        *bits &= bits.wrapping_sub(1);
+        channel
+    })
 }
 
 /// Writes a value, or the larger one of it and that of an earlier place in the window.
 #[inline(always)]
-fn raise<N: Number>(pixel: Pixel, channel: usize, value: N::Value, target: &mut Target<'_, N>) {
-    if let Target::Values(values) = target {
-        let slot = &mut values[pixel.output + channel];
-        if pixel.first || value > *slot {
-            *slot = value;
-        }
+fn raise<N: Number>(place: Place, slot: &mut N::Value, value: N::Value) {
+    if place.first || value > *slot {
+        *slot = value;
     }
-}
-
-/// Adds the products of what was gathered to `sums`, of so many channels: where all the time goes.
-///
-/// # Panics
-/// If a channel is not below `outputs`.
-#[inline(always)]
-#[allow(unsafe_code)]
-fn sum<N: Number, const C: usize>(
-    gathered: &[[u32; 2]],
-    weights: &[u32],
-    outputs: usize,
-    channels: [usize; C],
-    mut sums: [N::Sum; C],
-) -> [N::Sum; C] {
-    assert!(channels.iter().all(|channel| *channel < outputs));
-    for [factor, place] in gathered {
-        let place = *place as usize;
-        debug_assert!(place + outputs <= weights.len());
-        for i in 0..C {
-            // SAFETY: `gather` yields places `tap · outputs` of taps within the kernel, because
-            // `Live` lists the groups of a pixel in order and no others, so that with the assertion
-            // above the index lies within the weights.
-            let word = unsafe { *weights.get_unchecked(place + channels[i]) };
-            sums[i] = N::multiply_add(sums[i], word, *factor);
-        }
-    }
-    sums
 }

@@ -79,6 +79,8 @@ pub(super) struct Layout {
     pub(super) stem: usize,
     /// A bit for each window at the head's begin: whether it can be other than 0.
     pub(super) live: usize,
+    /// A bit for each four elements of the first site: whether their masks can matter.
+    pub(super) needed: usize,
     /// A byte for each element of every site: eight passes.
     pub(super) masks: usize,
     /// Each of two areas that the stem's operations read.
@@ -103,6 +105,7 @@ impl Layout {
         let mut layout = Self {
             stem: 0,
             live: 0,
+            needed: 0,
             masks: 0,
             stem_area: 0,
             picked: 0,
@@ -120,6 +123,8 @@ impl Layout {
             layout.stem = image(pick.windows.input);
             layout.live = output.height * output.width * output.channels.div_ceil(32);
             layout.picked = image(output);
+            let site = plan.site(pick.drop.site);
+            layout.needed = site.map_or(0, |site| site.elements.div_ceil(4 * 32));
         }
         for op in plan.head().flatten() {
             layout.head_area = layout.head_area.max(image(op.output()));
@@ -155,6 +160,7 @@ impl Layout {
     pub(super) fn words(&self) -> usize {
         self.stem
             + self.live
+            + self.needed
             + self.masks
             + self.shared()
             + self.listed

@@ -20,26 +20,59 @@ pub(super) struct Masks<'a> {
     pub(super) bit: u32,
 }
 
-/// A dropout's masks for one pixel: the byte of channel `c` is at `first + c · step`.
+/// Where a dropout's masks lie: the byte of channel `c` of a pixel is at `first + c · step`, for the
+/// first pixel, and for the next one `next` behind it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MaskAt {
     first: usize,
     step: usize,
+    next: usize,
+}
+
+impl MaskAt {
+    /// Where the byte of channel 0 is.
+    #[inline(always)]
+    pub(super) fn begin(self) -> usize {
+        self.first
+    }
+
+    /// How far a channel's byte is from that of channel 0.
+    #[inline(always)]
+    pub(super) fn of_channel(self, channel: usize) -> usize {
+        channel * self.step
+    }
+
+    /// How far the byte of a pixel is from that of another, so many before it.
+    #[inline(always)]
+    pub(super) fn of_pixel(self, pixels: usize) -> usize {
+        pixels * self.next
+    }
+
+    /// For a pixel.
+    #[inline(always)]
+    pub(super) fn pixel(self, pixel: usize) -> Self {
+        Self {
+            first: self.first + pixel * self.next,
+            ..self
+        }
+    }
 }
 
 impl Masks<'_> {
-    /// Where the masks of a pixel lie.
-    pub(super) fn at(&self, drop: Drop, pixel: usize, pixels: usize) -> MaskAt {
-        let begin = begin(self.plan, drop.site);
+    /// The masks of a dropout of an image of `pixels`.
+    pub(super) fn site(&self, drop: Drop, pixels: usize) -> MaskAt {
+        let first = begin(self.plan, drop.site);
         if drop.per_channel {
             MaskAt {
-                first: begin,
+                first,
                 step: 1,
+                next: 0,
             }
         } else {
             MaskAt {
-                first: begin + pixel,
+                first,
                 step: pixels,
+                next: 1,
             }
         }
     }
@@ -49,20 +82,17 @@ impl Masks<'_> {
     pub(super) fn keeps(&self, at: MaskAt, channel: usize) -> bool {
         self.bytes[at.first + channel * at.step] >> self.bit & 1 == 1
     }
-}
 
-impl Masks<'_> {
-    /// As [`Masks::keeps`], for a pixel that is `place` behind the one of `at`.
-    #[inline(always)]
-    pub(super) fn keeps_near(
-        &self,
-        at: MaskAt,
-        channel: usize,
-        place: usize,
-        per_channel: bool,
-    ) -> bool {
-        let place = if per_channel { 0 } else { place };
-        self.bytes[at.first + channel * at.step + place] >> self.bit & 1 == 1
+    /// Which of 32 channels at most are kept: bit 0 is that of `channel`.
+    #[inline(never)]
+    pub(super) fn kept(&self, at: MaskAt, channel: usize, channels: usize) -> u32 {
+        let mut kept = 0;
+        let bytes = &self.bytes[at.first + channel * at.step..];
+        let places = bytes.iter().step_by(at.step).take(channels);
+        for (channel, byte) in places.enumerate() {
+            kept |= u32::from(byte >> self.bit & 1) << channel;
+        }
+        kept
     }
 }
 
@@ -75,14 +105,14 @@ pub(super) fn begin(plan: &PlanFile<'_>, site: usize) -> usize {
 }
 
 /// Draws the masks of `pass` and those beside it that share its bytes. Of the first site only the
-/// blocks of four elements that `needed` says.
+/// blocks of four elements whose bits are set in `needed`.
 #[inline(never)]
 pub(super) fn draw(
     plan: &PlanFile<'_>,
     source: MaskSource,
     frame: u32,
     pass: u32,
-    mut needed: impl FnMut(usize) -> bool,
+    needed: &[u32],
     bytes: &mut [u8],
 ) {
     let shift = pass % PASSES_PER_WORD / PASSES * PASSES;
@@ -95,7 +125,7 @@ pub(super) fn draw(
         let (own, others) = rest.split_at_mut(site.elements.next_multiple_of(4));
         rest = others;
         for (block, bytes) in own.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            if index == picked && !needed(block) {
+            if index == picked && needed[block / 32] >> (block % 32) & 1 == 0 {
                 continue;
             }
             let pass_block = pass / PASSES_PER_WORD;

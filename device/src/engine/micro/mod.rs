@@ -236,6 +236,9 @@ impl<M: AsMut<[u32]>, N: Number> Engine for Micro<'_, M, N> {
         for (pass, logits) in passes.zip(logits.chunks_exact_mut(classes)) {
             let mut run = pass::Run::<N>::new(&self.plan, &self.layout, self.memory.as_mut());
             let first = pass - pass % masks::PASSES;
+            if self.state.drawn.is_none() {
+                run.clear();
+            }
             if self.state.drawn != Some(first) {
                 run.draw(self.masks, frame, first);
                 self.state.drawn = Some(first);

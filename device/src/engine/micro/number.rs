@@ -24,18 +24,44 @@ pub trait Number: sealed::Sealed + core::fmt::Debug {
     #[doc(hidden)]
     const PACKED: bool;
 
+    /// Nothing.
+    #[doc(hidden)]
+    const ZERO: Self::Value;
     /// An input of the model; `scale` is what a step is worth, and which step is 0.
     #[doc(hidden)]
     fn input(value: f32, scale: [f32; 2]) -> Self::Value;
-    /// A group's values as a factor for a word of weights; 0 if all are.
+    /// For each group of a run its values as a factor for a word of weights, and the place of its
+    /// weights: `group · outputs + place_of_first`.
+    ///
+    /// # Safety
+    /// Each group of the run lies within the values.
     #[doc(hidden)]
-    fn factor(values: &[Self::Value]) -> u32;
+    #[allow(unsafe_code)]
+    unsafe fn gather(
+        run: &[u16],
+        values: &[Self::Value],
+        outputs: u32,
+        place_of_first: u32,
+        gathered: &mut [[u32; 2]],
+    );
+    /// Adds the products of what was gathered to the sums; of each channel, `columns` begins with its
+    /// first weight. Here all the time goes.
+    ///
+    /// # Safety
+    /// Each place gathered lies within each column.
+    #[doc(hidden)]
+    #[allow(unsafe_code)]
+    unsafe fn sums<const C: usize>(
+        gathered: &[[u32; 2]],
+        columns: [&[u32]; C],
+        sums: [Self::Sum; C],
+    ) -> [Self::Sum; C];
+    /// Whether all values of a group are 0.
+    #[doc(hidden)]
+    fn is_zero(values: &[Self::Value]) -> bool;
     /// A sum that begins with a bias.
     #[doc(hidden)]
     fn bias(word: u32) -> Self::Sum;
-    /// `weights · factor + sum`.
-    #[doc(hidden)]
-    fn multiply_add(sum: Self::Sum, weights: u32, factor: u32) -> Self::Sum;
     /// `weights · values + sum`, four of each.
     #[doc(hidden)]
     fn multiply_add_packed(sum: Self::Sum, weights: u32, values: u32) -> Self::Sum;
@@ -76,27 +102,54 @@ impl Number for F32 {
     const GROUP: usize = 1;
     const CONSTANTS: usize = 1;
     const PACKED: bool = false;
+    const ZERO: f32 = 0.0;
 
     #[inline(always)]
     fn input(value: f32, _: [f32; 2]) -> f32 {
         value
     }
     #[inline(always)]
-    fn factor(values: &[f32]) -> u32 {
-        // −0 is 0, too.
-        if values[0] == 0.0 {
-            0
-        } else {
-            values[0].to_bits()
+    #[allow(unsafe_code)]
+    unsafe fn gather(
+        run: &[u16],
+        values: &[f32],
+        outputs: u32,
+        place_of_first: u32,
+        gathered: &mut [[u32; 2]],
+    ) {
+        for (gathered, group) in gathered.iter_mut().zip(run) {
+            debug_assert!(usize::from(*group) < values.len());
+            // SAFETY: the caller's.
+            let value = unsafe { values.get_unchecked(usize::from(*group)) };
+            let place = u32::from(*group).wrapping_mul(outputs);
+            *gathered = [value.to_bits(), place.wrapping_add(place_of_first)];
         }
+    }
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    unsafe fn sums<const C: usize>(
+        gathered: &[[u32; 2]],
+        columns: [&[u32]; C],
+        mut sums: [f32; C],
+    ) -> [f32; C] {
+        for [factor, place] in gathered {
+            for i in 0..C {
+                debug_assert!((*place as usize) < columns[i].len());
+                // SAFETY: the caller's.
+                let weight = unsafe { *columns[i].get_unchecked(*place as usize) };
+                sums[i] += f32::from_bits(weight) * f32::from_bits(*factor);
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    fn is_zero(values: &[f32]) -> bool {
+        // −0 is 0, too.
+        values[0] == 0.0
     }
     #[inline(always)]
     fn bias(word: u32) -> f32 {
         f32::from_bits(word)
-    }
-    #[inline(always)]
-    fn multiply_add(sum: f32, weights: u32, factor: u32) -> f32 {
-        f32::from_bits(weights) * f32::from_bits(factor) + sum
     }
     fn multiply_add_packed(sum: f32, _: u32, _: u32) -> f32 {
         sum
@@ -144,6 +197,7 @@ impl Number for Int8 {
     const GROUP: usize = 2;
     const CONSTANTS: usize = 2;
     const PACKED: bool = true;
+    const ZERO: u8 = 0;
 
     #[inline(always)]
     fn input(value: f32, [step, zero]: [f32; 2]) -> u8 {
@@ -151,16 +205,34 @@ impl Number for Int8 {
         (value / step + zero + 0.5) as u8
     }
     #[inline(always)]
-    fn factor(values: &[u8]) -> u32 {
-        u32::from(values[0]) | u32::from(values[1]) << 16
+    #[allow(unsafe_code)]
+    unsafe fn gather(
+        run: &[u16],
+        values: &[u8],
+        outputs: u32,
+        place_of_first: u32,
+        gathered: &mut [[u32; 2]],
+    ) {
+        // SAFETY: the caller's.
+        unsafe { super::dsp::gather(run, values, outputs, place_of_first, gathered) }
+    }
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    unsafe fn sums<const C: usize>(
+        gathered: &[[u32; 2]],
+        columns: [&[u32]; C],
+        sums: [i32; C],
+    ) -> [i32; C] {
+        // SAFETY: the caller's.
+        unsafe { super::dsp::sums(gathered, columns, sums) }
+    }
+    #[inline(always)]
+    fn is_zero(values: &[u8]) -> bool {
+        values[0] | values[1] == 0
     }
     #[inline(always)]
     fn bias(word: u32) -> i32 {
         word as i32
-    }
-    #[inline(always)]
-    fn multiply_add(sum: i32, weights: u32, factor: u32) -> i32 {
-        super::dsp::multiply_add_pairs(weights, factor, sum)
     }
     #[inline(always)]
     fn multiply_add_packed(sum: i32, weights: u32, values: u32) -> i32 {

@@ -7,10 +7,10 @@ use shared::mask::MaskSource;
 use super::conv::{Live, Target, Task};
 use super::file::PlanFile;
 use super::layout::{Layout, Words};
-use super::masks::{self, Masks};
+use super::masks::{self, MaskAt, Masks};
 use super::number::Number;
 use super::record::is_last;
-use super::stem::{Parts, parts};
+use super::stem::{Parts, packed, parts};
 use crate::engine::native::{Geometry, Op, Pick};
 
 /// A plan with the memory in which the stem has left its output.
@@ -18,6 +18,7 @@ pub(super) struct Run<'a, N: Number> {
     plan: &'a PlanFile<'a>,
     stem: &'a [N::Value],
     live: &'a [u32],
+    needed: &'a [u32],
     masks: &'a mut [u8],
     picked: &'a mut [N::Value],
     areas: [&'a mut [N::Value]; 2],
@@ -31,6 +32,7 @@ impl<'a, N: Number> Run<'a, N> {
         let Parts {
             stem,
             live,
+            needed,
             masks,
             shared,
             listed,
@@ -44,6 +46,7 @@ impl<'a, N: Number> Run<'a, N> {
             plan,
             stem: bytemuck::cast_slice(stem),
             live,
+            needed,
             masks: bytemuck::cast_slice_mut(masks),
             picked: bytemuck::cast_slice_mut(picked),
             areas: [bytemuck::cast_slice_mut(a), bytemuck::cast_slice_mut(b)],
@@ -53,26 +56,18 @@ impl<'a, N: Number> Run<'a, N> {
         }
     }
 
-    /// Draws the masks of the eight passes from `first` on, and makes ready for them.
-    pub(super) fn draw(&mut self, source: MaskSource, frame: u32, first: u32) {
-        // The stem has worked here; what is not live is read as 0.
-        let zero = bytemuck::Zeroable::zeroed();
+    /// Makes ready for the passes of a frame: the stem has worked in the same memory, and what is
+    /// not live is read as 0.
+    pub(super) fn clear(&mut self) {
+        let zero = N::ZERO;
         self.picked.fill(zero);
         self.areas[0].fill(zero);
         self.areas[1].fill(zero);
-        let Ok(pick) = self.plan.pick() else { return };
-        let (stem, shape) = (self.stem, pick.windows.input);
-        let pixels = shape.height * shape.width;
-        let stride = Words::channels(N::FORMAT, shape.channels);
-        let needed = |block: usize| {
-            pick.drop.per_channel
-                || (4 * block..4 * block + 4).any(|element| {
-                    // Beyond the last element is nothing.
-                    let value = stem.get(element % pixels * stride + element / pixels);
-                    value.is_some_and(|value| *value != zero)
-                })
-        };
-        masks::draw(self.plan, source, frame, first, needed, self.masks);
+    }
+
+    /// Draws the masks of the eight passes from `first` on.
+    pub(super) fn draw(&mut self, source: MaskSource, frame: u32, first: u32) {
+        masks::draw(self.plan, source, frame, first, self.needed, self.masks);
     }
 
     /// Runs one pass whose masks are drawn. Calls `observe` with what each operation has written,
@@ -113,7 +108,6 @@ impl<'a, N: Number> Run<'a, N> {
         let last = self.plan.head().len().wrapping_sub(1);
         let mut written = false;
         for (index, op) in self.plan.head().flatten().enumerate() {
-            let input = &from[..Words::of(N::FORMAT, op.input())];
             if let Op::Conv(conv) = &op {
                 let ends = index == last && is_last(conv);
                 let mut target = if ends {
@@ -122,19 +116,9 @@ impl<'a, N: Number> Run<'a, N> {
                     Target::Values(&mut *to)
                 };
                 written |= ends;
-                let task = Task::<N> {
-                    conv,
-                    weights: &self.plan.weights()[conv.weights..],
-                    masks: Some(&masks),
-                    input,
-                };
+                let input = packed::<N>(conv, from);
+                let task = Task::<N>::new(conv, self.plan.weights(), Some(&masks), input);
                 if N::PACKED && Words::is_linear(conv) {
-                    // Whole words, of which the last may hold zeros.
-                    let words = Words::taps(N::FORMAT, conv).unwrap_or(0);
-                    let task = Task {
-                        input: &from[..4 * words],
-                        ..task
-                    };
                     task.packed(&mut target);
                 } else {
                     if !listed {
@@ -146,6 +130,7 @@ impl<'a, N: Number> Run<'a, N> {
                     task.run(&live, self.gathered, &mut target);
                 }
             } else {
+                let input = &from[..Words::of(N::FORMAT, op.input())];
                 pointwise::<N>(self.plan, &op, Some(&masks), input, to);
             }
             listed = false;
@@ -173,40 +158,46 @@ fn choose<N: Number>(
     output: &mut [N::Value],
     mut list: Option<&mut Live<'_>>,
 ) {
-    let zero: N::Value = bytemuck::Zeroable::zeroed();
+    let zero = N::ZERO;
     let geometry = &pick.windows;
     let (input, channels) = (geometry.input, geometry.output.channels);
     let stride = Words::channels(N::FORMAT, channels);
     let words = channels.div_ceil(32);
-    let pixels = input.height * input.width;
+    let site = masks.site(pick.drop, input.height * input.width);
     for pixel in 0..geometry.output.height * geometry.output.width {
         if let Some(list) = &mut list {
             list.pixel();
         }
+        let live = &live[pixel * words..][..words];
+        if live.iter().all(|bits| *bits == 0) {
+            continue;
+        }
         let [rows, columns] = window(geometry, pixel);
         let first = rows.start * input.width + columns.start;
-        let at = masks.at(pick.drop, first, pixels);
+        let view = View {
+            values: &stem[first * stride..],
+            masks: &masks.bytes[site.pixel(first).begin()..],
+            bit: 1 << masks.bit,
+            site,
+            stride,
+            line: input.width,
+            size: [rows.len(), columns.len()],
+        };
+        let output = &mut output[pixel * stride..][..channels];
         let mut listed = usize::MAX;
-        for word in 0..words {
-            let mut bits = live[pixel * words + word];
+        for (word, bits) in live.iter().enumerate() {
+            let mut bits = *bits;
             while bits != 0 {
                 let channel = 32 * word + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                let mut largest = zero;
-                for row in 0..rows.len() {
-                    for column in 0..columns.len() {
-                        let place = row * input.width + column;
-                        let kept = masks.keeps_near(at, channel, place, pick.drop.per_channel);
-                        let value = stem[(first + place) * stride + channel];
-                        // Without ReLU a window is a single value, which may be negative.
-                        if kept && (value > largest || !pick.relu) {
-                            largest = value;
-                        }
-                    }
-                }
-                let element = pixel * stride + channel;
-                output[element] = largest;
-                let group = element / N::GROUP;
+                let largest = match view.size {
+                    // Without ReLU a window is a single value, which may be negative.
+                    [1, 1] => view.single::<N>(channel),
+                    [2, 2] => view.largest::<N>(channel, [2, 2]),
+                    size => view.largest::<N>(channel, size),
+                };
+                output[channel] = largest;
+                let group = (pixel * stride + channel) / N::GROUP;
                 if largest != zero && group != listed {
                     listed = group;
                     if let Some(list) = &mut list {
@@ -215,6 +206,60 @@ fn choose<N: Number>(
                 }
             }
         }
+    }
+}
+
+/// The windows of one pixel, from their first value and its mask on.
+struct View<'a, V> {
+    values: &'a [V],
+    masks: &'a [u8],
+    /// The pass's bit.
+    bit: u8,
+    site: MaskAt,
+    stride: usize,
+    line: usize,
+    size: [usize; 2],
+}
+
+impl<V: Copy + PartialOrd> View<'_, V> {
+    /// The value, if it is kept.
+    #[inline(always)]
+    fn single<N: Number<Value = V>>(&self, channel: usize) -> V {
+        if self.masks[self.site.of_channel(channel)] & self.bit != 0 {
+            self.values[channel]
+        } else {
+            N::ZERO
+        }
+    }
+
+    /// The largest of a channel's values that are kept, or 0.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    fn largest<N: Number<Value = V>>(&self, channel: usize, [rows, columns]: [usize; 2]) -> V {
+        let mut largest: V = N::ZERO;
+        let mut mask = self.site.of_channel(channel);
+        let mut value = channel;
+        let [right, down] = [1, self.line].map(|pixels| self.site.of_pixel(pixels));
+        for _ in 0..rows {
+            for column in 0..columns {
+                let (mask, value) = (mask + column * right, value + column * self.stride);
+                debug_assert!(mask < self.masks.len() && value < self.values.len());
+                // SAFETY: the window lies within the image, as `PlanFile::parse` has checked; the
+                // stem's output and the masks of its site are as large as the image.
+                let (mask, value) = unsafe {
+                    (
+                        *self.masks.get_unchecked(mask),
+                        *self.values.get_unchecked(value),
+                    )
+                };
+                if mask & self.bit != 0 && value > largest {
+                    largest = value;
+                }
+            }
+            mask += down;
+            value += self.line * self.stride;
+        }
+        largest
     }
 }
 
@@ -241,7 +286,7 @@ pub(super) fn pointwise<N: Number>(
     input: &[N::Value],
     output: &mut [N::Value],
 ) {
-    let zero: N::Value = bytemuck::Zeroable::zeroed();
+    let zero = N::ZERO;
     let shape = op.output();
     let stride = Words::channels(N::FORMAT, shape.channels);
     let pixels = shape.height * shape.width;
@@ -279,8 +324,9 @@ pub(super) fn pointwise<N: Number>(
                     )
                 }
                 Op::Dropout { drop, scale, .. } => {
-                    let kept = masks
-                        .is_some_and(|masks| masks.keeps(masks.at(*drop, pixel, pixels), channel));
+                    let kept = masks.is_some_and(|masks| {
+                        masks.keeps(masks.site(*drop, pixels).pixel(pixel), channel)
+                    });
                     if kept {
                         N::scaled(input[element], *scale)
                     } else {

@@ -116,6 +116,9 @@ impl Ranges {
         let noted = &mut self.head;
         for pass in 0..passes {
             let mut run = pass::Run::<F32>::new(&plan, &layout, &mut self.memory);
+            if pass == 0 {
+                run.clear();
+            }
             if pass % masks::PASSES == 0 {
                 run.draw(MaskSource::new(plan.seed()), self.inputs, pass);
             }

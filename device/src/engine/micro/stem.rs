@@ -6,12 +6,13 @@ use super::file::PlanFile;
 use super::layout::{Layout, Words};
 use super::number::Number;
 use super::pass::pointwise;
-use crate::engine::native::{Op, Pick};
+use crate::engine::native::{Conv, Op, Pick};
 
 /// The working memory, cut into its parts.
 pub(super) struct Parts<'a> {
     pub(super) stem: &'a mut [u32],
     pub(super) live: &'a mut [u32],
+    pub(super) needed: &'a mut [u32],
     pub(super) masks: &'a mut [u32],
     pub(super) shared: &'a mut [u32],
     pub(super) listed: &'a mut [u16],
@@ -23,6 +24,7 @@ pub(super) struct Parts<'a> {
 pub(super) fn parts<'a>(layout: &Layout, memory: &'a mut [u32]) -> Parts<'a> {
     let (stem, rest) = memory.split_at_mut(layout.stem);
     let (live, rest) = rest.split_at_mut(layout.live);
+    let (needed, rest) = rest.split_at_mut(layout.needed);
     let (masks, rest) = rest.split_at_mut(layout.masks);
     let (shared, rest) = rest.split_at_mut(layout.shared());
     let (listed, rest) = rest.split_at_mut(layout.listed);
@@ -31,6 +33,7 @@ pub(super) fn parts<'a>(layout: &Layout, memory: &'a mut [u32]) -> Parts<'a> {
     Parts {
         stem,
         live,
+        needed,
         masks,
         shared,
         listed: bytemuck::cast_slice_mut(listed),
@@ -51,6 +54,7 @@ pub(super) fn run<N: Number>(
     let Parts {
         stem,
         live,
+        needed,
         shared,
         listed,
         starts,
@@ -81,12 +85,7 @@ pub(super) fn run<N: Number>(
             &mut *to
         };
         if let Op::Conv(conv) = &op {
-            let task = Task::<N> {
-                conv,
-                weights: &plan.weights()[conv.weights..],
-                masks: None,
-                input: read,
-            };
+            let task = Task::<N>::new(conv, plan.weights(), None, packed::<N>(conv, from));
             let mut target = Target::Values(&mut *write);
             if N::PACKED && Words::is_linear(conv) {
                 task.packed(&mut target);
@@ -104,7 +103,7 @@ pub(super) fn run<N: Number>(
         core::mem::swap(&mut from, &mut to);
     }
     scale::<N>(&pick, stem);
-    mark::<N>(&pick, stem, live);
+    mark::<N>(&pick, stem, live, needed);
 }
 
 fn channels_last<N: Number>(plan: &PlanFile<'_>, input: &[f32], output: &mut [N::Value]) {
@@ -121,7 +120,7 @@ fn channels_last<N: Number>(plan: &PlanFile<'_>, input: &[f32], output: &mut [N:
 
 /// The multiplication by 1/q, and the ReLU, of the head's first dropout.
 fn scale<N: Number>(pick: &Pick, stem: &mut [N::Value]) {
-    let zero: N::Value = bytemuck::Zeroable::zeroed();
+    let zero = N::ZERO;
     for value in stem {
         *value = if pick.relu && *value < zero {
             zero
@@ -131,10 +130,10 @@ fn scale<N: Number>(pick: &Pick, stem: &mut [N::Value]) {
     }
 }
 
-/// Sets the bits of the windows in which a value is not 0.
-fn mark<N: Number>(pick: &Pick, stem: &[N::Value], live: &mut [u32]) {
+/// Sets the bits of the windows in which a value is not 0, and of the masks that are needed.
+fn mark<N: Number>(pick: &Pick, stem: &[N::Value], live: &mut [u32], needed: &mut [u32]) {
     let geometry = &pick.windows;
-    let zero: N::Value = bytemuck::Zeroable::zeroed();
+    let zero = N::ZERO;
     let stride = Words::channels(N::FORMAT, geometry.input.channels);
     let words = geometry.output.channels.div_ceil(32);
     live.fill(0);
@@ -148,5 +147,28 @@ fn mark<N: Number>(pick: &Pick, stem: &[N::Value], live: &mut [u32]) {
             });
             live[pixel * words + channel / 32] |= u32::from(any) << (channel % 32);
         }
+    }
+    needed.fill(0);
+    let pixels = geometry.input.height * geometry.input.width;
+    for pixel in 0..pixels {
+        let values = &stem[pixel * stride..][..geometry.input.channels];
+        for (channel, value) in values.iter().enumerate() {
+            let element = if pick.drop.per_channel {
+                channel
+            } else {
+                channel * pixels + pixel
+            };
+            needed[element / 128] |= u32::from(*value != zero) << (element / 4 % 32);
+        }
+    }
+}
+
+/// What a convolution reads: of one whose weights are four to a word whole words, of which the last
+/// may hold what is no input.
+pub(super) fn packed<'v, N: Number>(conv: &Conv, values: &'v [N::Value]) -> &'v [N::Value] {
+    if N::PACKED && Words::is_linear(conv) {
+        &values[..4 * Words::taps(N::FORMAT, conv).unwrap_or(0)]
+    } else {
+        &values[..Words::of(N::FORMAT, conv.geometry.input)]
     }
 }

@@ -1,0 +1,330 @@
+//! The host's end of a line to a board that judges the frames it is sent.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use shared::wire::link::Receiver;
+use shared::wire::message::{Hello, Message, NoticeCode, Report, SCHEMA_HASH};
+use shared::wire::request::{self, FramePart, MAX_REQUEST, Request};
+use shared::wire::{FrameError, LinkCounters, Packet};
+
+use crate::monitor::explain;
+
+/// How often a frame is sent again.
+pub(super) const RESENDS: u32 = 3;
+/// How often a board is greeted before it counts as silent.
+const GREETINGS: u32 = 3;
+/// How long a greeting is waited for.
+const GREETING: Duration = Duration::from_secs(3);
+/// How long the first answer is waited for; what later ones take is known from those before.
+const FIRST: Duration = Duration::from_secs(30);
+/// How long the totals are waited for that follow a greeting.
+const TOTALS: Duration = Duration::from_secs(1);
+
+/// Takes a message to be shown.
+pub(super) type Heard<'a> = dyn FnMut(&Packet, &LinkCounters) -> anyhow::Result<()> + 'a;
+
+/// What became of a frame.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// It was judged; the round trip is known if it was sent once.
+    Report {
+        report: Report,
+        round_trip: Option<Duration>,
+    },
+    /// The board cannot judge it.
+    Refused,
+    /// Nothing came, however often it was sent.
+    Silence,
+    /// Somebody stopped the program.
+    Stopped,
+}
+
+/// A line to a board, `L`, whose reads end with `TimedOut` after a short silence.
+pub(super) struct Board<L> {
+    line: L,
+    name: String,
+    baud: u32,
+    /// How long an answer is waited for, if it was asked for.
+    timeout: Option<Duration>,
+    stop: Arc<AtomicBool>,
+    receiver: Receiver,
+    inbox: VecDeque<Packet>,
+    hello: Option<Hello>,
+    /// Requests sent.
+    pub(super) requests: u32,
+    /// Frames sent again.
+    pub(super) resends: u32,
+    /// Longest time from a frame's first byte to its answer.
+    slowest: Option<Duration>,
+    /// What the line made of messages that arrived undamaged, but are none.
+    foreign: Option<FrameError>,
+}
+
+impl<L: Read + Write> Board<L> {
+    /// A board named `name` at the other end of `line`, which carries `baud` bits per second. An
+    /// answer is waited for `timeout`, or as long as the others' suggest.
+    pub(super) fn new(
+        line: L,
+        name: String,
+        baud: u32,
+        timeout: Option<Duration>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            line,
+            name,
+            baud,
+            timeout,
+            stop,
+            receiver: Receiver::detect(),
+            inbox: VecDeque::new(),
+            hello: None,
+            requests: 0,
+            resends: 0,
+            slowest: None,
+            foreign: None,
+        }
+    }
+
+    /// What became of everything that came.
+    pub(super) fn counters(&self) -> LinkCounters {
+        self.receiver.counters()
+    }
+
+    /// Asks who is there; `None` if somebody stopped the program.
+    pub(super) fn greet(&mut self, heard: &mut Heard<'_>) -> anyhow::Result<Option<Hello>> {
+        for _ in 0..GREETINGS {
+            self.send(&[Request::Greet])?;
+            let deadline = Instant::now() + self.timeout.unwrap_or(GREETING);
+            while let Some(packet) = self.receive(deadline)? {
+                heard(&packet, &self.counters())?;
+                match packet.message {
+                    Message::Hello(hello) => return self.meet(hello).map(Some),
+                    Message::Notice(notice)
+                        if notice.code.is_failure() && notice.code != NoticeCode::Panicked =>
+                    {
+                        bail!(
+                            "the device at {} runs nothing: {}",
+                            self.name,
+                            explain(&notice)
+                        )
+                    }
+                    _ => {}
+                }
+            }
+            if self.is_stopped() {
+                return Ok(None);
+            }
+        }
+        Err(self.silence())
+    }
+
+    /// Checks that this is a board to talk to.
+    fn meet(&mut self, hello: Hello) -> anyhow::Result<Hello> {
+        if hello.schema != SCHEMA_HASH {
+            bail!(
+                "'{}' at {} runs version {} with another message layout than this program's {}: build both from the same sources",
+                hello.device,
+                self.name,
+                hello.software,
+                env!("CARGO_PKG_VERSION")
+            );
+        }
+        self.hello = Some(hello.clone());
+        Ok(hello)
+    }
+
+    /// Why nobody greeted.
+    fn silence(&self) -> anyhow::Error {
+        let Self { name, .. } = self;
+        let LinkCounters {
+            received,
+            discarded_bytes,
+            ..
+        } = self.counters();
+        match self.foreign {
+            Some(FrameError::Direction) => anyhow::anyhow!(
+                "the line at {name} echoes what is sent, and nothing else comes: is there a board at its other end?"
+            ),
+            Some(error) => anyhow::anyhow!("what is at {name} is no partner: {error}"),
+            None if received > 0 => anyhow::anyhow!(
+                "the device at {name} talks but does not answer: it may take no frames (host monitor shows what it says)"
+            ),
+            None if discarded_bytes > 0 => anyhow::anyhow!(
+                "{discarded_bytes} bytes came from {name}, and none of them is a message: is --baud right, and is this the board's port?"
+            ),
+            None => anyhow::anyhow!(
+                "nothing comes from {name}: is the board running, and connected in both directions?"
+            ),
+        }
+    }
+
+    /// Has frame number `frame` judged: `width` columns, `pixels` row-major. Messages that come
+    /// meanwhile, and the answer, are given to `heard`; an answer to another frame, which came too
+    /// late or twice, is not.
+    pub(super) fn judge(
+        &mut self,
+        frame: u32,
+        width: u16,
+        pixels: &[u8],
+        heard: &mut Heard<'_>,
+    ) -> anyhow::Result<Answer> {
+        let parts: Vec<_> = FramePart::split(frame, width, pixels)
+            .map(Request::Frame)
+            .collect();
+        let first = Instant::now();
+        for attempt in 0..=RESENDS {
+            if attempt > 0 {
+                self.resends += 1;
+                tracing::debug!("frame {frame} is sent again");
+            }
+            let sent = Instant::now();
+            let airtime = self.send(&parts)?;
+            let deadline = sent + airtime + self.patience();
+            while let Some(packet) = self.receive(deadline)? {
+                if matches!(&packet.message, Message::Report(report) if report.frame != frame) {
+                    tracing::debug!("an answer came late, or twice");
+                    continue;
+                }
+                heard(&packet, &self.counters())?;
+                match packet.message {
+                    Message::Report(report) => {
+                        // Which of several sendings was answered is not known (Karn and Partridge
+                        // 1987): the time since the first is a bound, but no round trip.
+                        let taken = first.elapsed();
+                        self.slowest = self.slowest.max(Some(taken));
+                        let round_trip = (attempt == 0).then_some(taken);
+                        return Ok(Answer::Report { report, round_trip });
+                    }
+                    Message::Notice(notice) if notice.detail == frame => match notice.code {
+                        NoticeCode::FrameRefused => return Ok(Answer::Refused),
+                        NoticeCode::FrameIncomplete => break,
+                        _ => {}
+                    },
+                    Message::Hello(hello) => {
+                        if self.hello.as_ref() != Some(&hello) {
+                            bail!(
+                                "the device at {} is not what it was: it greets anew, with another model or settings",
+                                self.name
+                            );
+                        }
+                        if packet.sequence == 0 {
+                            // It started again: what it was sent is gone.
+                            break;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            if self.is_stopped() {
+                return Ok(Answer::Stopped);
+            }
+        }
+        Ok(Answer::Silence)
+    }
+
+    /// Greets again, because totals follow a greeting, and gives what comes until they do to
+    /// `heard`.
+    pub(super) fn totals(&mut self, heard: &mut Heard<'_>) -> anyhow::Result<()> {
+        self.send(&[Request::Greet])?;
+        let deadline = Instant::now() + TOTALS;
+        while let Some(packet) = self.receive(deadline)? {
+            if matches!(packet.message, Message::Report(_)) {
+                continue;
+            }
+            heard(&packet, &self.counters())?;
+            if matches!(packet.message, Message::Statistics(_)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// How long to wait for an answer: without experience long, with it a few times as long as the
+    /// slowest so far, because with adaptive passes a frame may take several times another's time.
+    fn patience(&self) -> Duration {
+        self.timeout.unwrap_or_else(|| match self.slowest {
+            Some(slowest) => FIRST.min(4 * slowest + Duration::from_secs(2)),
+            None => FIRST,
+        })
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Sends requests one after the other, and gives how long they are on the line.
+    fn send(&mut self, requests: &[Request]) -> anyhow::Result<Duration> {
+        // What a disturbed line left in the receiver ends here.
+        let mut bytes = vec![0];
+        for request in requests {
+            let mut frame = [0; MAX_REQUEST];
+            let length = request::encode(self.requests, request, &mut frame)
+                .context("cannot make a request")?;
+            self.requests = self.requests.wrapping_add(1);
+            bytes.extend_from_slice(&frame[..length]);
+        }
+        match self.line.write_all(&bytes) {
+            // Told by who asks next.
+            Err(_) if self.is_stopped() => {}
+            written => written.with_context(|| format!("cannot send to {}", self.name))?,
+        }
+        // A start bit, eight bits and a stop bit a byte.
+        Ok(Duration::from_secs(10) * bytes.len() as u32 / self.baud)
+    }
+
+    /// The next message; `None` at the deadline, or if somebody stopped the program.
+    fn receive(&mut self, deadline: Instant) -> anyhow::Result<Option<Packet>> {
+        let mut bytes = [0; 512];
+        while !self.is_stopped() {
+            if let Some(packet) = self.inbox.pop_front() {
+                return Ok(Some(packet));
+            }
+            let count = match self.line.read(&mut bytes) {
+                Ok(0) => bail!("{} hung up; was it unplugged?", self.name),
+                Ok(count) => count,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::TimedOut | ErrorKind::Interrupted | ErrorKind::WouldBlock
+                    ) =>
+                {
+                    0
+                }
+                // In words, not as the error's cause: a broken pipe would end the program quietly.
+                Err(error) => bail!(
+                    "cannot receive from {}: {error}; was it unplugged?",
+                    self.name
+                ),
+            };
+            for &byte in &bytes[..count] {
+                match self.receiver.push(byte) {
+                    Some(Ok(packet)) => self.inbox.push_back(packet),
+                    Some(Err(error)) => self.note(error),
+                    None => {}
+                }
+            }
+            if self.inbox.is_empty() && Instant::now() >= deadline {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn note(&mut self, error: FrameError) {
+        // An echo tells less of who is there than anything else.
+        if error.is_undamaged() && matches!(self.foreign, None | Some(FrameError::Direction)) {
+            self.foreign = Some(error);
+        }
+        if error == FrameError::Direction {
+            tracing::debug!("{error}");
+        } else {
+            tracing::warn!("{error}");
+        }
+    }
+}

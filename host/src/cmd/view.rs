@@ -1,0 +1,167 @@
+//! How a device's messages are shown, whichever command receives them.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use shared::wire::message::{Hello, Message, Notice, SCHEMA_HASH};
+use shared::wire::{LinkCounters, Packet};
+
+use crate::files;
+use crate::monitor::{Manifest, NoticeRecord, Record, Summary, Table, explain};
+
+/// In which form reports and their summary are shown.
+#[derive(Debug, clap::Args)]
+pub(super) struct Form {
+    /// One JSON object a report and line; the default where stdout is not a terminal.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Rows even where stdout is not a terminal.
+    #[arg(long, conflicts_with = "json")]
+    table: bool,
+    /// Show flagged frames only.
+    #[arg(long)]
+    flagged: bool,
+    /// Write the summary to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+}
+
+impl Form {
+    /// Rows for a person, not JSON lines.
+    pub(super) fn is_rows(&self) -> bool {
+        self.table || (!self.json && io::stdout().is_terminal())
+    }
+}
+
+/// Shows messages and sums them up.
+pub(super) struct View<'a> {
+    form: &'a Form,
+    rows: bool,
+    hello: Option<Hello>,
+    lost: u64,
+    /// What is known of the frames.
+    pub(super) manifest: Manifest,
+    /// The totals so far.
+    pub(super) summary: Summary,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(form: &'a Form, manifest: Manifest) -> Self {
+        Self {
+            form,
+            rows: form.is_rows(),
+            hello: None,
+            lost: 0,
+            manifest,
+            summary: Summary::default(),
+        }
+    }
+
+    /// Shows the heading, if there is one.
+    pub(super) fn start(&self) -> io::Result<()> {
+        if self.rows {
+            writeln!(anstream::stdout(), "{}", Table::heading())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Shows one message that came on a link with these counters; `true` if it was the device's
+    /// last.
+    pub(super) fn packet(&mut self, packet: &Packet, link: &LinkCounters) -> anyhow::Result<bool> {
+        if link.lost > self.lost {
+            tracing::warn!(
+                "{} messages lost on the line, {} in all",
+                link.lost - self.lost,
+                link.lost
+            );
+            self.lost = link.lost;
+        }
+        match &packet.message {
+            Message::Hello(hello) => self.greet(hello),
+            Message::Report(report) => {
+                self.summary
+                    .count(report, self.manifest.truth(report.frame));
+                if self.form.flagged && report.causes.is_empty() {
+                    return Ok(false);
+                }
+                let hello = self.hello.as_ref();
+                if self.rows {
+                    writeln!(
+                        anstream::stdout(),
+                        "{}",
+                        Table::row(packet.sequence, report, hello)
+                    )?;
+                } else {
+                    print_json(&Record::new(packet.sequence, report, hello, link))?;
+                }
+            }
+            Message::Statistics(statistics) => {
+                self.summary.statistics(statistics);
+                return Ok(statistics.last);
+            }
+            Message::Notice(notice) => self.notice(packet.sequence, notice)?,
+        }
+        Ok(false)
+    }
+
+    fn greet(&mut self, hello: &Hello) {
+        if self.hello.as_ref() == Some(hello) {
+            return;
+        }
+        if hello.schema != SCHEMA_HASH {
+            tracing::warn!(
+                "'{}' runs version {} with another message layout than this monitor's {}: update the older of the two",
+                hello.device,
+                hello.software,
+                env!("CARGO_PKG_VERSION")
+            );
+        }
+        tracing::info!(
+            "'{}' runs model {:08x} on {}, {} passes a frame, version {}",
+            hello.device,
+            hello.model,
+            hello.engine,
+            hello.passes,
+            hello.software
+        );
+        self.hello = Some(hello.clone());
+    }
+
+    fn notice(&mut self, sequence: u32, notice: &Notice) -> anyhow::Result<()> {
+        self.summary.notice(notice.code);
+        let words = explain(notice);
+        if notice.code.is_failure() {
+            tracing::error!("{words}");
+        } else {
+            tracing::warn!("{words}");
+        }
+        if !self.rows {
+            print_json(&NoticeRecord::new(sequence, notice, &words))?;
+        }
+        Ok(())
+    }
+
+    /// Shows the summary.
+    pub(super) fn finish(&mut self, link: &LinkCounters) -> anyhow::Result<()> {
+        self.summary.finish(link);
+        if let Some(path) = &self.form.summary {
+            files::write(
+                path,
+                serde_json::to_string_pretty(&self.summary)?.as_bytes(),
+            )?;
+        }
+        if self.rows {
+            writeln!(io::stdout().lock(), "\n{}", self.summary)?;
+        } else {
+            // stdout holds what machines read and nothing else.
+            eprintln!("{}", self.summary);
+        }
+        Ok(())
+    }
+}
+
+fn print_json(record: &impl serde::Serialize) -> anyhow::Result<()> {
+    writeln!(io::stdout().lock(), "{}", serde_json::to_string(record)?)?;
+    Ok(())
+}

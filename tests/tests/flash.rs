@@ -469,6 +469,10 @@ fn what_is_not_for_the_board_is_refused_before_anything_is_written() {
             &[name, "not a board's firmware"],
         );
     }
+    let nucleo = bench.file("nucleo.elf", &elf(&[(0x0800_0000, &[0; 64])]));
+    let args = ["flash", "--board", "nucleo-f446re", "--elf", &nucleo];
+    let absent = ["--port", "/dev/does-not-exist"];
+    fail("host", args.into_iter().chain(absent), &["does not exist"]);
     let (code, _, err) = {
         let output = run("host", ["flash", "--board", "arduino"]);
         (

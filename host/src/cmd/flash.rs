@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use device::engine::micro::Format;
+use device::serial::SerialLine;
 use serde::Serialize;
 
 use super::long::{interrupted, stop_flag};
@@ -170,6 +171,9 @@ fn flash(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
         }
         (None, _) => None,
     };
+    if let Some(port) = port.as_deref().filter(|_| monitored) {
+        SerialLine::open(port, BAUD, Arc::clone(stop))?;
+    }
     let target = Target::find(&args.onto, way, stop)?;
     let firmware = if let Some(built) = built {
         built

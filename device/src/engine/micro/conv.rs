@@ -79,6 +79,54 @@ impl<'a> Live<'a> {
     }
 }
 
+/// The live inputs of a row of output pixels: factors, and places of their weights.
+#[derive(Debug)]
+pub(super) struct Gathered<'a> {
+    pub(super) pairs: &'a mut [[u32; 2]],
+    /// For each column where its inputs begin in `pairs`; at last their number.
+    pub(super) starts: &'a mut [u16],
+}
+
+/// Those of one output pixel.
+#[derive(Debug, Clone, Copy)]
+struct Inputs<'a> {
+    pairs: &'a [[u32; 2]],
+    /// What places are too large by.
+    shift: usize,
+}
+
+/// The weights of an output channel.
+#[derive(Debug, Clone, Copy)]
+pub struct Column<'a> {
+    weights: &'a [u32],
+    shift: usize,
+}
+
+impl<'a> Column<'a> {
+    fn new(weights: &'a [u32], shift: usize) -> Self {
+        Self { weights, shift }
+    }
+
+    /// Where the weight of place 0 would lie.
+    #[cfg(all(target_arch = "arm", feature = "dsp"))]
+    pub(super) fn begin(self) -> *const u32 {
+        self.weights.as_ptr().wrapping_sub(self.shift)
+    }
+
+    /// The weight of a place.
+    ///
+    /// # Safety
+    /// The place is that of a tap.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub(super) unsafe fn at(self, place: u32) -> u32 {
+        let place = (place as usize).wrapping_sub(self.shift);
+        debug_assert!(place < self.weights.len());
+        // SAFETY: the caller's.
+        unsafe { *self.weights.get_unchecked(place) }
+    }
+}
+
 /// Where what a convolution yields goes to.
 #[derive(Debug)]
 pub(super) enum Target<'a, N: Number> {
@@ -121,12 +169,12 @@ impl<'a, N: Number> Task<'a, N> {
         }
     }
 
-    /// Does it. `gathered` has room for a pair for each tap.
+    /// Does it, row by row.
     #[inline(never)]
     pub(super) fn run(
         &self,
         live: &Live<'_>,
-        gathered: &mut [[u32; 2]],
+        gathered: &mut Gathered<'_>,
         target: &mut Target<'_, N>,
     ) {
         let conv = self.conv;
@@ -140,66 +188,86 @@ impl<'a, N: Number> Task<'a, N> {
         let mask = |drop: Option<Drop>, pixels| Some(self.masks?.site(drop?, pixels));
         let before = mask(conv.before, whole.height * whole.width);
         let after = mask(conv.after, written.height * written.width);
-        let mut window = 0;
         for window_row in 0..written.height {
-            for window_column in 0..written.width {
-                for position in 0..rows * columns {
-                    let row = window_row * row_step + position / columns;
-                    let column = window_column * column_step + position % columns;
-                    let place = Place {
-                        output: window * stride,
-                        first: position == 0,
-                        masks: [
-                            before.map(|at| at.pixel(row * whole.width + column)),
-                            after.map(|at| at.pixel(window)),
-                        ],
-                    };
-                    let count = self.gather(live, [row, column], gathered);
-                    self.pixel(place, &gathered[..count], target);
+            for position_row in 0..rows {
+                let row = window_row * row_step + position_row;
+                self.gather(live, row, gathered);
+                for window_column in 0..written.width {
+                    let window = window_row * written.width + window_column;
+                    for position_column in 0..columns {
+                        let column = window_column * column_step + position_column;
+                        let place = Place {
+                            output: window * stride,
+                            first: position_row + position_column == 0,
+                            masks: [
+                                before.map(|at| at.pixel(row * whole.width + column)),
+                                after.map(|at| at.pixel(window)),
+                            ],
+                        };
+                        self.pixel(place, self.of_column(column, gathered), target);
+                    }
                 }
-                window += 1;
             }
         }
     }
 
-    /// Lists the live inputs of an output pixel, each as a factor and the place of its weights, and
-    /// returns how many there are.
+    /// Lists the live inputs of a row of output pixels, each as a factor and the place of its weights:
+    /// column by column, so that those of one pixel lie side by side.
     #[inline(never)]
     #[allow(unsafe_code)]
-    fn gather(
-        &self,
-        live: &Live<'_>,
-        [row, column]: [usize; 2],
-        gathered: &mut [[u32; 2]],
-    ) -> usize {
+    fn gather(&self, live: &Live<'_>, row: usize, gathered: &mut Gathered<'_>) {
         let geometry = &self.conv.geometry;
         let outputs = self.biases.len() as u32;
         let groups = geometry.input.channels.div_ceil(N::GROUP);
+        let width = geometry.input.width;
         let (first_row, last_row) = geometry.rows(row);
-        let (first_column, last_column) = geometry.columns(column);
-        let x = column * geometry.stride[1] + first_column - geometry.padding[1];
         let y = row * geometry.stride[0] + first_row - geometry.padding[0];
-        let mut first = y * geometry.input.width + x;
-        let mut tap = (first_row * geometry.kernel[1] + first_column) * groups;
         let mut count = 0;
-        for _ in first_row..last_row {
-            let run = live.run(first, first + last_column - first_column);
-            // Group and tap rise together along a run.
-            let tap_of_first = (tap as u32).wrapping_sub((first * groups) as u32);
-            let place_of_first = tap_of_first.wrapping_mul(outputs);
-            let room = &mut gathered[count..][..run.len()];
-            // SAFETY: `Live` lists groups of this input only.
-            unsafe { N::gather(run, self.input, outputs, place_of_first, room) };
-            count += run.len();
-            first += geometry.input.width;
-            tap += geometry.kernel[1] * groups;
+        for x in 0..width {
+            gathered.starts[x] = count as u16;
+            let mut pixel = y * width + x;
+            let mut tap = (x * geometry.kernel[0] + first_row) * groups;
+            for _ in first_row..last_row {
+                let run = live.run(pixel, pixel + 1);
+                // Group and tap rise together along a run.
+                let tap_of_first = (tap as u32).wrapping_sub((pixel * groups) as u32);
+                let room = &mut gathered.pairs[count..][..run.len()];
+                // SAFETY: `Live` lists groups of this input only.
+                unsafe {
+                    N::gather(
+                        run,
+                        self.input,
+                        outputs,
+                        tap_of_first.wrapping_mul(outputs),
+                        room,
+                    )
+                };
+                count += run.len();
+                pixel += width;
+                tap += groups;
+            }
         }
-        count
+        gathered.starts[width] = count as u16;
+    }
+
+    /// What was gathered for an output pixel.
+    fn of_column<'g>(&self, column: usize, gathered: &'g Gathered<'_>) -> Inputs<'g> {
+        let geometry = &self.conv.geometry;
+        let (first, last) = geometry.columns(column);
+        let x = column * geometry.stride[1] + first - geometry.padding[1];
+        let [from, to] = [x, x + last - first].map(|x| usize::from(gathered.starts[x]));
+        // Places count from the first column of the image, the kernel's from its own.
+        let groups = geometry.input.channels.div_ceil(N::GROUP);
+        let per_column = geometry.kernel[0] * groups * self.biases.len();
+        Inputs {
+            pairs: &gathered.pairs[from..to],
+            shift: x.wrapping_sub(first).wrapping_mul(per_column),
+        }
     }
 
     /// Works out those of a pixel's channels that are kept, as many together as there are registers
     /// for.
-    fn pixel(&self, place: Place, gathered: &[[u32; 2]], target: &mut Target<'_, N>) {
+    fn pixel(&self, place: Place, inputs: Inputs<'_>, target: &mut Target<'_, N>) {
         let outputs = self.biases.len();
         let zero = N::ZERO;
         if let (Target::Values(values), true) = (&mut *target, place.first) {
@@ -224,10 +292,10 @@ impl<'a, N: Number> Task<'a, N> {
             }
             while kept != 0 {
                 match kept.count_ones() {
-                    1 => self.some::<1>(place, gathered, take(&mut kept, first), target),
-                    2 => self.some::<2>(place, gathered, take(&mut kept, first), target),
-                    3 => self.some::<3>(place, gathered, take(&mut kept, first), target),
-                    _ => self.some::<4>(place, gathered, take(&mut kept, first), target),
+                    1 => self.some::<1>(place, inputs, take(&mut kept, first), target),
+                    2 => self.some::<2>(place, inputs, take(&mut kept, first), target),
+                    3 => self.some::<3>(place, inputs, take(&mut kept, first), target),
+                    _ => self.some::<4>(place, inputs, take(&mut kept, first), target),
                 }
             }
         }
@@ -239,16 +307,16 @@ impl<'a, N: Number> Task<'a, N> {
     fn some<const C: usize>(
         &self,
         place: Place,
-        gathered: &[[u32; 2]],
+        inputs: Inputs<'_>,
         channels: [usize; C],
         target: &mut Target<'_, N>,
     ) {
-        let columns = channels.map(|channel| &self.weights[channel..]);
+        let columns = channels.map(|channel| Column::new(&self.weights[channel..], inputs.shift));
         let sums = channels.map(|channel| N::bias(self.biases[channel]));
-        // SAFETY: `gather` yields places of taps within the kernel, because `Live` lists the groups of
-        // a pixel in order and no others; from a channel's first weight on, its weights for all of
-        // these lie within the weights.
-        let sums = unsafe { N::sums(gathered, columns, sums) };
+        // SAFETY: `gather` yields places of taps, because `Live` lists the groups of a pixel in order
+        // and no others, and `of_column` those within the kernel; from a channel's first weight on,
+        // its weights for all of these lie within the weights.
+        let sums = unsafe { N::sums(inputs.pairs, columns, sums) };
         for (channel, sum) in channels.into_iter().zip(sums) {
             let scale = self.scales[channel];
             match target {

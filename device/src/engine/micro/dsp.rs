@@ -1,6 +1,8 @@
 //! Several products in one instruction, where the processor has it (the DSP extension of Armv7E-M
 //! and Armv8-M). What the instructions compute is whole numbers, so every processor gets the same.
 
+use super::conv::Column;
+
 /// `a₀·b₀ + a₁·b₁ + sum`, of pairs of signed 16-bit numbers; wraps.
 #[cfg(all(target_arch = "arm", feature = "dsp"))]
 #[inline(always)]
@@ -135,17 +137,17 @@ pub(super) unsafe fn gather(
 /// As [`super::Number::sums`].
 ///
 /// # Safety
-/// Each place gathered lies within each column.
+/// Each place gathered is that of a tap of each column.
 #[inline(always)]
 #[allow(unsafe_code)]
 pub(super) unsafe fn sums<const C: usize>(
     gathered: &[[u32; 2]],
-    columns: [&[u32]; C],
+    columns: [Column<'_>; C],
     mut sums: [i32; C],
 ) -> [i32; C] {
     #[cfg(all(target_arch = "arm", feature = "dsp"))]
     if C == 4 {
-        let columns = [0, 1, 2, 3].map(|i| columns[i].as_ptr());
+        let columns = [0, 1, 2, 3].map(|i| columns[i].begin());
         let four = [0, 1, 2, 3].map(|i| sums[i]);
         // SAFETY: that the weights can be read is the caller's.
         let four = unsafe { four_sums(gathered, columns, four) };
@@ -154,9 +156,8 @@ pub(super) unsafe fn sums<const C: usize>(
     }
     for [factor, place] in gathered {
         for i in 0..C {
-            debug_assert!((*place as usize) < columns[i].len());
             // SAFETY: the caller's.
-            let weights = unsafe { *columns[i].get_unchecked(*place as usize) };
+            let weights = unsafe { columns[i].at(*place) };
             sums[i] = multiply_add_pairs(weights, *factor, sums[i]);
         }
     }
@@ -179,7 +180,21 @@ unsafe fn four_sums(gathered: &[[u32; 2]], columns: [*const u32; 4], sums: [i32;
     unsafe {
         core::arch::asm!(
             "push {{{w}}}",
+            // An odd number of pairs begins in the middle.
+            "sub {w}, {w}, {at}",
+            "tst {w}, #8",
+            "bne 3f",
             "2:",
+            "ldrd {f}, {p}, [{at}], #8",
+            "ldr {w}, [{c0}, {p}, lsl #2]",
+            "smlad {s0}, {w}, {f}, {s0}",
+            "ldr {w}, [{c1}, {p}, lsl #2]",
+            "smlad {s1}, {w}, {f}, {s1}",
+            "ldr {w}, [{c2}, {p}, lsl #2]",
+            "smlad {s2}, {w}, {f}, {s2}",
+            "ldr {w}, [{c3}, {p}, lsl #2]",
+            "smlad {s3}, {w}, {f}, {s3}",
+            "3:",
             "ldrd {f}, {p}, [{at}], #8",
             "ldr {w}, [{c0}, {p}, lsl #2]",
             "smlad {s0}, {w}, {f}, {s0}",

@@ -428,6 +428,15 @@ impl<'a> PlanFile<'a> {
         self.record(self.header.stem).pick()
     }
 
+    /// Which channel of its dropout each channel at the head's begin is; none if it is the same one.
+    pub(super) fn order(&self) -> Option<&'a [u32]> {
+        Some(&self.weights[self.order_at()?..])
+    }
+
+    pub(super) fn order_at(&self) -> Option<usize> {
+        self.record(self.header.stem).order()
+    }
+
     /// What runs in every pass.
     pub(super) fn head(&self) -> impl ExactSizeIterator<Item = Result<Op, &'static str>> + use<'a> {
         let (plan, first) = (*self, self.header.stem + 1);

@@ -93,8 +93,10 @@ pub(super) struct Layout {
     pub(super) listed: usize,
     /// Where the list begins for each pixel.
     pub(super) starts: usize,
-    /// Inputs of one output, and their weights' places.
+    /// Inputs of a row of outputs, with their weights' places.
     pub(super) gathered: usize,
+    /// Where these begin for each column.
+    pub(super) columns: usize,
 }
 
 impl Layout {
@@ -113,6 +115,7 @@ impl Layout {
             listed: 0,
             starts: 0,
             gathered: 0,
+            columns: 0,
         };
         for op in plan.stem().flatten() {
             layout.stem_area = layout.stem_area.max(image(op.input()));
@@ -147,8 +150,10 @@ impl Layout {
         self.listed = self.listed.max(groups.div_ceil(2));
         let pixels = input.height * input.width;
         self.starts = self.starts.max((pixels + 1).div_ceil(2));
-        let taps = Words::taps(format, conv).unwrap_or(0);
-        self.gathered = self.gathered.max(2 * taps);
+        let row = input.width * conv.geometry.kernel[0].min(input.height);
+        let inputs = row * input.channels.div_ceil(Words::group(format));
+        self.gathered = self.gathered.max(2 * inputs);
+        self.columns = self.columns.max((input.width + 1).div_ceil(2));
     }
 
     /// What is used by the stem and the head in turn.
@@ -166,5 +171,6 @@ impl Layout {
             + self.listed
             + self.starts
             + self.gathered
+            + self.columns
     }
 }

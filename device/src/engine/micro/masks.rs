@@ -85,12 +85,17 @@ impl Masks<'_> {
 
     /// Which of 32 channels at most are kept: bit 0 is that of `channel`.
     #[inline(never)]
+    #[allow(unsafe_code)]
     pub(super) fn kept(&self, at: MaskAt, channel: usize, channels: usize) -> u32 {
+        let first = at.first + channel * at.step;
+        let mut place = first + channels * at.step;
+        assert!(place - at.step < self.bytes.len() || channels == 0);
         let mut kept = 0;
-        let bytes = &self.bytes[at.first + channel * at.step..];
-        let places = bytes.iter().step_by(at.step).take(channels);
-        for (channel, byte) in places.enumerate() {
-            kept |= u32::from(byte >> self.bit & 1) << channel;
+        for _ in 0..channels {
+            place -= at.step;
+            // SAFETY: not behind the last place, which was checked.
+            let byte = unsafe { *self.bytes.get_unchecked(place) };
+            kept = kept << 1 | u32::from(byte >> self.bit & 1);
         }
         kept
     }

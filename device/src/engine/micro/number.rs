@@ -2,6 +2,7 @@
 
 use bytemuck::Pod;
 
+use super::conv::Column;
 use super::file::Format;
 
 /// A number format.
@@ -44,16 +45,15 @@ pub trait Number: sealed::Sealed + core::fmt::Debug {
         place_of_first: u32,
         gathered: &mut [[u32; 2]],
     );
-    /// Adds the products of what was gathered to the sums; of each channel, `columns` begins with its
-    /// first weight. Here all the time goes.
+    /// Adds the products of what was gathered to the sums of some channels. Here all the time goes.
     ///
     /// # Safety
-    /// Each place gathered lies within each column.
+    /// Each place gathered is that of a tap of each column.
     #[doc(hidden)]
     #[allow(unsafe_code)]
     unsafe fn sums<const C: usize>(
         gathered: &[[u32; 2]],
-        columns: [&[u32]; C],
+        columns: [Column<'_>; C],
         sums: [Self::Sum; C],
     ) -> [Self::Sum; C];
     /// Whether all values of a group are 0.
@@ -129,14 +129,13 @@ impl Number for F32 {
     #[allow(unsafe_code)]
     unsafe fn sums<const C: usize>(
         gathered: &[[u32; 2]],
-        columns: [&[u32]; C],
+        columns: [Column<'_>; C],
         mut sums: [f32; C],
     ) -> [f32; C] {
         for [factor, place] in gathered {
             for i in 0..C {
-                debug_assert!((*place as usize) < columns[i].len());
                 // SAFETY: the caller's.
-                let weight = unsafe { *columns[i].get_unchecked(*place as usize) };
+                let weight = unsafe { columns[i].at(*place) };
                 sums[i] += f32::from_bits(weight) * f32::from_bits(*factor);
             }
         }
@@ -220,7 +219,7 @@ impl Number for Int8 {
     #[allow(unsafe_code)]
     unsafe fn sums<const C: usize>(
         gathered: &[[u32; 2]],
-        columns: [&[u32]; C],
+        columns: [Column<'_>; C],
         sums: [i32; C],
     ) -> [i32; C] {
         // SAFETY: the caller's.

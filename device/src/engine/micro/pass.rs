@@ -4,10 +4,10 @@ use core::ops::Range;
 
 use shared::mask::MaskSource;
 
-use super::conv::{Live, Target, Task};
+use super::conv::{Gathered, Live, Target, Task};
 use super::file::PlanFile;
 use super::layout::{Layout, Words};
-use super::masks::{self, MaskAt, Masks};
+use super::masks::{self, Masks};
 use super::number::Number;
 use super::record::is_last;
 use super::stem::{Parts, packed, parts};
@@ -24,7 +24,7 @@ pub(super) struct Run<'a, N: Number> {
     areas: [&'a mut [N::Value]; 2],
     listed: &'a mut [u16],
     starts: &'a mut [u16],
-    gathered: &'a mut [[u32; 2]],
+    gathered: Gathered<'a>,
 }
 
 impl<'a, N: Number> Run<'a, N> {
@@ -95,6 +95,7 @@ impl<'a, N: Number> Run<'a, N> {
         };
         choose::<N>(
             &pick,
+            self.plan.order(),
             self.stem,
             self.live,
             &masks,
@@ -127,7 +128,7 @@ impl<'a, N: Number> Run<'a, N> {
                         live.clear();
                         live.collect::<N>(shape.height * shape.width, groups, input);
                     }
-                    task.run(&live, self.gathered, &mut target);
+                    task.run(&live, &mut self.gathered, &mut target);
                 }
             } else {
                 let input = &from[..Words::of(N::FORMAT, op.input())];
@@ -152,114 +153,153 @@ impl<'a, N: Number> Run<'a, N> {
 #[inline(never)]
 fn choose<N: Number>(
     pick: &Pick,
+    order: Option<&[u32]>,
     stem: &[N::Value],
     live: &[u32],
     masks: &Masks<'_>,
     output: &mut [N::Value],
     mut list: Option<&mut Live<'_>>,
 ) {
-    let zero = N::ZERO;
     let geometry = &pick.windows;
     let (input, channels) = (geometry.input, geometry.output.channels);
     let stride = Words::channels(N::FORMAT, channels);
     let words = channels.div_ceil(32);
     let site = masks.site(pick.drop, input.height * input.width);
-    for pixel in 0..geometry.output.height * geometry.output.width {
-        if let Some(list) = &mut list {
-            list.pixel();
-        }
-        let live = &live[pixel * words..][..words];
-        if live.iter().all(|bits| *bits == 0) {
-            continue;
-        }
-        let [rows, columns] = window(geometry, pixel);
-        let first = rows.start * input.width + columns.start;
-        let view = View {
-            values: &stem[first * stride..],
-            masks: &masks.bytes[site.pixel(first).begin()..],
-            bit: 1 << masks.bit,
-            site,
-            stride,
-            line: input.width,
-            size: [rows.len(), columns.len()],
-        };
-        let output = &mut output[pixel * stride..][..channels];
-        let mut listed = usize::MAX;
-        for (word, bits) in live.iter().enumerate() {
-            let mut bits = *bits;
-            while bits != 0 {
-                let channel = 32 * word + bits.trailing_zeros() as usize;
-                bits &= bits - 1;
-                let largest = match view.size {
-                    // Without ReLU a window is a single value, which may be negative.
-                    [1, 1] => view.single::<N>(channel),
-                    [2, 2] => view.largest::<N>(channel, [2, 2]),
-                    size => view.largest::<N>(channel, size),
+    let view = View::<N> {
+        values: stem,
+        masks: masks.bytes,
+        bit: 1 << masks.bit,
+        step: site.of_channel(1),
+        right: [site.of_pixel(1), stride],
+        down: [site.of_pixel(input.width), input.width * stride],
+        relu: pick.relu,
+    };
+    let mut pixel = 0;
+    for row in 0..geometry.output.height {
+        let (first_row, last_row) = geometry.rows(row);
+        let y = row * geometry.stride[0] + first_row - geometry.padding[0];
+        for column in 0..geometry.output.width {
+            if let Some(list) = &mut list {
+                list.pixel();
+            }
+            for word in 0..words {
+                let bits = live[pixel * words + word];
+                if bits == 0 {
+                    continue;
+                }
+                let (first_column, last_column) = geometry.columns(column);
+                let x = column * geometry.stride[1] + first_column - geometry.padding[1];
+                let (place, channel) = (y * input.width + x, 32 * word);
+                let first = [site.pixel(place).begin(), place * stride + channel];
+                let order =
+                    order.map_or(Order::Same(channel), |order| Order::Of(&order[channel..]));
+                let output = &mut output[pixel * stride + channel..];
+                let size = [last_row - first_row, last_column - first_column];
+                let mut found = match size {
+                    [1, 1] => view.windows::<1>(bits, order, first, output),
+                    [2, 2] => view.windows::<2>(bits, order, first, output),
+                    [3, 3] => view.windows::<3>(bits, order, first, output),
+                    size => view.largest(bits, order, first, size, output),
                 };
-                output[channel] = largest;
-                let group = (pixel * stride + channel) / N::GROUP;
-                if largest != zero && group != listed {
-                    listed = group;
-                    if let Some(list) = &mut list {
-                        list.push(group);
+                if let Some(list) = &mut list {
+                    let first = (pixel * stride + channel) / N::GROUP;
+                    while found != 0 {
+                        let group = found.trailing_zeros() as usize / N::GROUP;
+                        found &= u32::MAX
+                            .checked_shl(((group + 1) * N::GROUP) as u32)
+                            .unwrap_or(0);
+                        list.push(first + group);
                     }
                 }
             }
+            pixel += 1;
         }
     }
 }
 
-/// The windows of one pixel, from their first value and its mask on.
-struct View<'a, V> {
-    values: &'a [V],
+/// Which of the dropout's channels some channels are.
+#[derive(Clone, Copy)]
+enum Order<'a> {
+    /// Those from this one on.
+    Same(usize),
+    /// These.
+    Of(&'a [u32]),
+}
+
+/// The stem's output and its masks in one pass.
+struct View<'a, N: Number> {
+    values: &'a [N::Value],
     masks: &'a [u8],
     /// The pass's bit.
     bit: u8,
-    site: MaskAt,
-    stride: usize,
-    line: usize,
-    size: [usize; 2],
+    /// How far masks are from one channel to the next.
+    step: usize,
+    /// How far masks and values are from one column to the next, and from one row to the next.
+    right: [usize; 2],
+    down: [usize; 2],
+    relu: bool,
 }
 
-impl<V: Copy + PartialOrd> View<'_, V> {
-    /// The value, if it is kept.
-    #[inline(always)]
-    fn single<N: Number<Value = V>>(&self, channel: usize) -> V {
-        if self.masks[self.site.of_channel(channel)] & self.bit != 0 {
-            self.values[channel]
-        } else {
-            N::ZERO
-        }
+impl<N: Number> View<'_, N> {
+    /// As [`View::largest`], for windows of so many rows and columns.
+    #[inline(never)]
+    fn windows<const SIDE: usize>(
+        &self,
+        bits: u32,
+        order: Order<'_>,
+        first: [usize; 2],
+        output: &mut [N::Value],
+    ) -> u32 {
+        self.largest(bits, order, first, [SIDE; 2], output)
     }
 
-    /// The largest of a channel's values that are kept, or 0.
+    /// Writes for each of 32 channels at most, those whose `bits` are set, the largest value of a
+    /// window that is kept, or 0, and tells where that is not 0. `first` are the places of the
+    /// window's first mask, of channel 0, and value.
     #[inline(always)]
     #[allow(unsafe_code)]
-    fn largest<N: Number<Value = V>>(&self, channel: usize, [rows, columns]: [usize; 2]) -> V {
-        let mut largest: V = N::ZERO;
-        let mut mask = self.site.of_channel(channel);
-        let mut value = channel;
-        let [right, down] = [1, self.line].map(|pixels| self.site.of_pixel(pixels));
-        for _ in 0..rows {
-            for column in 0..columns {
-                let (mask, value) = (mask + column * right, value + column * self.stride);
-                debug_assert!(mask < self.masks.len() && value < self.values.len());
-                // SAFETY: the window lies within the image, as `PlanFile::parse` has checked; the
-                // stem's output and the masks of its site are as large as the image.
-                let (mask, value) = unsafe {
-                    (
-                        *self.masks.get_unchecked(mask),
-                        *self.values.get_unchecked(value),
-                    )
-                };
-                if mask & self.bit != 0 && value > largest {
-                    largest = value;
+    fn largest(
+        &self,
+        mut bits: u32,
+        order: Order<'_>,
+        first: [usize; 2],
+        [rows, columns]: [usize; 2],
+        output: &mut [N::Value],
+    ) -> u32 {
+        let mut found = 0;
+        let (masks, values) = (self.masks.get(first[0]..), self.values.get(first[1]..));
+        let (Some(masks), Some(values)) = (masks, values) else {
+            return 0;
+        };
+        // Without ReLU a window is a single value, which may be negative.
+        let signed = rows * columns == 1 && !self.relu;
+        while bits != 0 {
+            let channel = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            let of_mask = match order {
+                Order::Same(first) => first + channel,
+                Order::Of(order) => order[channel] as usize,
+            };
+            let (masks, values) = (&masks[of_mask * self.step..], &values[channel..]);
+            let mut largest = N::ZERO;
+            for row in 0..rows {
+                for column in 0..columns {
+                    let mask = row * self.down[0] + column * self.right[0];
+                    let value = row * self.down[1] + column * self.right[1];
+                    debug_assert!(mask < masks.len() && value < values.len());
+                    // SAFETY: the window lies within the image, as `PlanFile::parse` has checked; the
+                    // stem's output and the masks of its site are as large as the image.
+                    let (mask, value) =
+                        unsafe { (*masks.get_unchecked(mask), *values.get_unchecked(value)) };
+                    if mask & self.bit != 0 && (value > largest || signed) {
+                        largest = value;
+                    }
                 }
             }
-            mask += down;
-            value += self.line * self.stride;
+            output[channel] = largest;
+            found |= u32::from(largest != N::ZERO) << channel;
         }
-        largest
+        found
     }
 }
 

@@ -70,6 +70,8 @@ pub struct Ranges {
     stem: Vec<f32>,
     /// Of what the head's begin and its operations write.
     head: Vec<f32>,
+    /// How often two channels at the head's begin were both alive.
+    pairs: Vec<u64>,
     inputs: u32,
 }
 
@@ -85,6 +87,7 @@ impl Ranges {
         let memory = vec![0; file.view().memory_words()];
         let program = plan.program();
         let (stem, head) = (program.stem.len(), program.head.len());
+        let channels = program.pick.windows.output.channels;
         Ok(Self {
             plan,
             about,
@@ -92,6 +95,7 @@ impl Ranges {
             memory,
             stem: vec![0.0; stem],
             head: vec![0.0; head + 1],
+            pairs: vec![0; channels * channels],
             inputs: 0,
         })
     }
@@ -112,6 +116,7 @@ impl Ranges {
         stem::run::<F32>(&plan, &layout, &mut self.memory, input, |index, values| {
             note(noted, index, values);
         });
+        let channels = self.plan.program().pick.windows.output.channels;
         let mut logits = vec![0.0; plan.classes()];
         let noted = &mut self.head;
         for pass in 0..passes {
@@ -124,6 +129,9 @@ impl Ranges {
             }
             run.pass(pass, &mut logits, |index, values| {
                 note(noted, index, values);
+                if index == 0 {
+                    count_pairs(values, channels, &mut self.pairs);
+                }
             });
         }
         self.inputs += 1;
@@ -152,29 +160,79 @@ impl Ranges {
             step: f64::from(input_scale[0]),
             zero: f64::from(input_scale[1]),
         };
+        let order = self.order();
         let mut stem = Vec::new();
         for (op, largest) in program.stem.iter().zip(&self.stem) {
-            stem.push(weights.op(op, &mut from, *largest, false)?);
+            stem.push(weights.op(op, &mut from, *largest, false, None)?);
+        }
+        if let (Some(order), Some(Op::Conv(last))) = (&order, stem.last()) {
+            weights.reorder_outputs(last, order);
         }
         from.step *= f64::from(program.pick.scale);
         from.shape = program.pick.windows.output;
         let mut head = Vec::new();
         for (index, op) in program.head.iter().enumerate() {
             let last = index + 1 == program.head.len();
-            head.push(weights.op(op, &mut from, self.head[index + 1], last)?);
+            let reads = order.as_deref().filter(|_| index == 0);
+            head.push(weights.op(op, &mut from, self.head[index + 1], last, reads)?);
         }
+        let order = order.map(|order| {
+            let at = weights.words.len();
+            weights
+                .words
+                .extend(order.iter().map(|channel| *channel as u32));
+            at
+        });
         let image = Image {
             format: Format::Int8,
             input: program.input,
             classes: program.classes,
             stem: &stem,
             pick: program.pick,
+            order,
             head: &head,
             sites: sites(&self.plan),
             input_scale,
             weights: &weights.words,
         };
         Ok(image.bytes(&self.about)?)
+    }
+
+    /// An order of the channels at the head's begin in which those that are often alive together share
+    /// a pair, so that more pairs are 0; none where it cannot be changed.
+    fn order(&self) -> Option<Vec<usize>> {
+        let program = self.plan.program();
+        let channels = program.pick.windows.output.channels;
+        match (program.stem.last()?, program.head.first()?) {
+            (Op::Conv(_), Op::Conv(conv)) if !Words::is_linear(conv) && channels > 2 => {}
+            _ => return None,
+        }
+        let together = |a: usize, b: usize| self.pairs[a * channels + b];
+        let mut order: Vec<usize> = (0..channels).collect();
+        // Exchange two channels of different pairs for as long as it helps; each time the sum of what
+        // is alive together rises, so this ends.
+        let mut better = true;
+        while better {
+            better = false;
+            for a in 0..channels {
+                for b in a + 1..channels {
+                    let partner = |i: usize| order.get(i ^ 1).copied();
+                    let with = |channel: usize, partner: Option<usize>| {
+                        partner.map_or(0, |partner| together(channel, partner))
+                    };
+                    if a / 2 == b / 2 {
+                        continue;
+                    }
+                    let now = with(order[a], partner(a)) + with(order[b], partner(b));
+                    let then = with(order[b], partner(a)) + with(order[a], partner(b));
+                    if then > now {
+                        order.swap(a, b);
+                        better = true;
+                    }
+                }
+            }
+        }
+        Some(order)
     }
 
     /// Luma has 256 steps, so the input has these: nothing is lost.
@@ -188,6 +246,18 @@ impl Ranges {
         }
         let step = (high - low) / LARGEST_VALUE as f32;
         [step, -low / step]
+    }
+}
+
+/// Counts at how many pixels two channels are both alive.
+fn count_pairs(values: &[f32], channels: usize, pairs: &mut [u64]) {
+    for pixel in values.chunks_exact(channels) {
+        let alive = || (0..channels).filter(|channel| pixel[*channel] > 0.0);
+        for a in alive() {
+            for b in alive() {
+                pairs[a * channels + b] += 1;
+            }
+        }
     }
 }
 
@@ -257,13 +327,15 @@ struct Weights<'a> {
 }
 
 impl Weights<'_> {
-    /// An operation in eight bits, whose largest output is `largest`.
+    /// An operation in eight bits, whose largest output is `largest`, and which finds its input channels
+    /// in this order.
     fn op(
         &mut self,
         op: &Op,
         from: &mut Values,
         largest: f32,
         last: bool,
+        order: Option<&[usize]>,
     ) -> Result<Op, QuantiseError> {
         let planned = match op {
             Op::Conv(conv) => {
@@ -273,7 +345,7 @@ impl Weights<'_> {
                 } else {
                     1.0
                 };
-                let conv = self.conv(conv, from, (!last).then_some(step))?;
+                let conv = self.conv(conv, from, (!last).then_some(step), order)?;
                 (from.step, from.zero) = (step, 0.0);
                 Op::Conv(conv)
             }
@@ -287,12 +359,14 @@ impl Weights<'_> {
         Ok(planned)
     }
 
-    /// A convolution with outputs in such steps, or else logits.
+    /// A convolution with outputs in such steps, or else logits, whose input channels come in this
+    /// order.
     fn conv(
         &mut self,
         conv: &Conv,
         from: &Values,
         step: Option<f64>,
+        order: Option<&[usize]>,
     ) -> Result<Conv, QuantiseError> {
         let outputs = conv.geometry.output.channels;
         let taps = conv.taps() / outputs;
@@ -324,6 +398,8 @@ impl Weights<'_> {
         // The tap that reads a place in memory, if that is no padding.
         let tap_at = |place: usize| {
             let (pixel, channel) = (place / padded, place % padded);
+            let in_order = order.and_then(|order| order.get(channel));
+            let channel = in_order.copied().unwrap_or(channel);
             let tap = pixel * channels + channel;
             (channel < channels && tap < taps).then_some(tap)
         };
@@ -339,10 +415,14 @@ impl Weights<'_> {
                 }
             }
         } else {
-            for group in 0..taps / channels * padded / 2 {
-                for output in 0..outputs {
-                    let [low, high] = [0, 1].map(|i| byte(2 * group + i, output) as u16);
-                    self.words.push(u32::from(low) | u32::from(high) << 16);
+            let [rows, columns] = conv.geometry.kernel;
+            for (column, row) in (0..columns).flat_map(|x| (0..rows).map(move |y| (x, y))) {
+                for group in 0..padded / 2 {
+                    let place = (row * columns + column) * padded + 2 * group;
+                    for output in 0..outputs {
+                        let [low, high] = [0, 1].map(|i| byte(place + i, output) as u16);
+                        self.words.push(u32::from(low) | u32::from(high) << 16);
+                    }
                 }
             }
         }
@@ -367,5 +447,32 @@ impl Weights<'_> {
             self.words.push((scale as f32).to_bits());
         }
         Ok(planned)
+    }
+
+    /// Puts the output channels of the convolution planned last into this order.
+    fn reorder_outputs(&mut self, conv: &Conv, order: &[usize]) {
+        let words = &mut self.words[conv.weights..];
+        let outputs = order.len();
+        if Words::is_linear(conv) {
+            let taps = Words::taps(Format::Int8, conv).unwrap_or(0);
+            let (weights, constants) = words.split_at_mut(taps * outputs);
+            let source = weights.to_vec();
+            for (row, channel) in weights.chunks_exact_mut(taps.max(1)).zip(order) {
+                row.copy_from_slice(&source[channel * taps..][..taps]);
+            }
+            permute(constants, order);
+        } else {
+            permute(words, order);
+        }
+    }
+}
+
+/// Puts each run of as many words as the order has into the order.
+fn permute(words: &mut [u32], order: &[usize]) {
+    for run in words.chunks_exact_mut(order.len()) {
+        let source = run.to_vec();
+        for (word, channel) in run.iter_mut().zip(order) {
+            *word = source[*channel];
+        }
     }
 }

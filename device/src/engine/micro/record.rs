@@ -31,6 +31,7 @@ const HAS_POOL: u16 = 1 << 11;
 const HAS_AFTER: u16 = 1 << 12;
 const AFTER_PER_CHANNEL: u16 = 1 << 13;
 const COUNTS_PADDING: u16 = 1 << 14;
+const HAS_ORDER: u16 = 1 << 15;
 const KIND: u16 = 0xFF;
 
 /// A record where it lies.
@@ -128,6 +129,12 @@ impl<'a> Record<'a> {
             },
             _ => return Err("an unknown operation"),
         })
+    }
+
+    /// Where the words lie that say which channel of the dropout each channel at the head's begin is,
+    /// if they have been put into another order.
+    pub(super) fn order(self) -> Option<usize> {
+        self.has(HAS_ORDER).then(|| self.long(22) as usize)
     }
 
     /// Where the head begins.
@@ -243,6 +250,14 @@ impl<'a> Chain<'a> {
             return Err("the head's scale");
         }
         self.site(pick.drop, windows.input)?;
+        if let Some(at) = self.plan.order_at() {
+            let channels = windows.input.channels;
+            self.weights(at, Some(channels))?;
+            let order = &self.plan.weights()[at..][..channels];
+            if order.iter().any(|channel| *channel as usize >= channels) {
+                return Err("the order of channels");
+            }
+        }
         self.shape = windows.output;
         size(self.shape).ok_or("the shape of the head's input")?;
         Ok(())
@@ -329,8 +344,8 @@ mod write {
 
     use super::{
         AFFINE, AFTER_PER_CHANNEL, AVG_POOL, BEFORE_PER_CHANNEL, CONV, COUNTS_PADDING, DROPOUT,
-        Drop, Geometry, HAS_AFTER, HAS_BEFORE, HAS_POOL, HAS_RELU, KeepProbability, MAX_POOL,
-        NUMBERS, Op, PICK, Pick, RELU, Shape,
+        Drop, Geometry, HAS_AFTER, HAS_BEFORE, HAS_ORDER, HAS_POOL, HAS_RELU, KeepProbability,
+        MAX_POOL, NUMBERS, Op, PICK, Pick, RELU, Shape,
     };
 
     /// Numbers to be written; what does not fit 16 bits makes the plan too large.
@@ -448,11 +463,15 @@ mod write {
     }
 
     /// The record of the head's begin.
-    pub(in crate::engine::micro) fn of_pick(pick: &Pick) -> Option<Vec<u8>> {
+    pub(in crate::engine::micro) fn of_pick(pick: &Pick, order: Option<usize>) -> Option<Vec<u8>> {
         let mut numbers = Numbers::new(PICK);
         numbers.geometry(&pick.windows);
         numbers.before(pick.drop);
         numbers.flag(HAS_RELU, pick.relu);
+        if let Some(order) = order {
+            numbers.flag(HAS_ORDER, true);
+            numbers.long(22, u32::try_from(order).ok()?);
+        }
         numbers.long(24, pick.scale.to_bits());
         numbers.bytes()
     }

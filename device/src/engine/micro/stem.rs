@@ -1,7 +1,7 @@
 //! What is computed once a frame: the stem, and which windows at the head's begin can be other than
 //! 0.
 
-use super::conv::{Live, Target, Task};
+use super::conv::{Gathered, Live, Target, Task};
 use super::file::PlanFile;
 use super::layout::{Layout, Words};
 use super::number::Number;
@@ -17,7 +17,7 @@ pub(super) struct Parts<'a> {
     pub(super) shared: &'a mut [u32],
     pub(super) listed: &'a mut [u16],
     pub(super) starts: &'a mut [u16],
-    pub(super) gathered: &'a mut [[u32; 2]],
+    pub(super) gathered: Gathered<'a>,
 }
 
 /// Cuts the working memory.
@@ -29,7 +29,8 @@ pub(super) fn parts<'a>(layout: &Layout, memory: &'a mut [u32]) -> Parts<'a> {
     let (shared, rest) = rest.split_at_mut(layout.shared());
     let (listed, rest) = rest.split_at_mut(layout.listed);
     let (starts, rest) = rest.split_at_mut(layout.starts);
-    let (gathered, _) = rest.split_at_mut(layout.gathered);
+    let (gathered, rest) = rest.split_at_mut(layout.gathered);
+    let (columns, _) = rest.split_at_mut(layout.columns);
     Parts {
         stem,
         live,
@@ -38,7 +39,10 @@ pub(super) fn parts<'a>(layout: &Layout, memory: &'a mut [u32]) -> Parts<'a> {
         shared,
         listed: bytemuck::cast_slice_mut(listed),
         starts: bytemuck::cast_slice_mut(starts),
-        gathered: bytemuck::cast_slice_mut(gathered),
+        gathered: Gathered {
+            pairs: bytemuck::cast_slice_mut(gathered),
+            starts: bytemuck::cast_slice_mut(columns),
+        },
     }
 }
 
@@ -58,7 +62,7 @@ pub(super) fn run<N: Number>(
         shared,
         listed,
         starts,
-        gathered,
+        mut gathered,
         ..
     } = parts(layout, memory);
     let Ok(pick) = plan.pick() else { return };
@@ -94,7 +98,7 @@ pub(super) fn run<N: Number>(
                 let shape = conv.geometry.input;
                 let groups = shape.channels.div_ceil(N::GROUP);
                 live.collect::<N>(shape.height * shape.width, groups, read);
-                task.run(&live, gathered, &mut target);
+                task.run(&live, &mut gathered, &mut target);
             }
         } else {
             pointwise::<N>(plan, &op, None, read, write);
@@ -103,7 +107,7 @@ pub(super) fn run<N: Number>(
         core::mem::swap(&mut from, &mut to);
     }
     scale::<N>(&pick, stem);
-    mark::<N>(&pick, stem, live, needed);
+    mark::<N>(&pick, plan.order(), stem, live, needed);
 }
 
 fn channels_last<N: Number>(plan: &PlanFile<'_>, input: &[f32], output: &mut [N::Value]) {
@@ -131,7 +135,13 @@ fn scale<N: Number>(pick: &Pick, stem: &mut [N::Value]) {
 }
 
 /// Sets the bits of the windows in which a value is not 0, and of the masks that are needed.
-fn mark<N: Number>(pick: &Pick, stem: &[N::Value], live: &mut [u32], needed: &mut [u32]) {
+fn mark<N: Number>(
+    pick: &Pick,
+    order: Option<&[u32]>,
+    stem: &[N::Value],
+    live: &mut [u32],
+    needed: &mut [u32],
+) {
     let geometry = &pick.windows;
     let zero = N::ZERO;
     let stride = Words::channels(N::FORMAT, geometry.input.channels);
@@ -153,6 +163,7 @@ fn mark<N: Number>(pick: &Pick, stem: &[N::Value], live: &mut [u32], needed: &mu
     for pixel in 0..pixels {
         let values = &stem[pixel * stride..][..geometry.input.channels];
         for (channel, value) in values.iter().enumerate() {
+            let channel = order.map_or(channel, |order| order[channel] as usize);
             let element = if pick.drop.per_channel {
                 channel
             } else {

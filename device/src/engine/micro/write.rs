@@ -14,7 +14,7 @@ use super::file::{Format, HEADER, LABEL, PlanFile, PlanFileError, SCHEMA, UNCOVE
 use super::owned::OwnedPlan;
 use super::record::{of_op, of_pick, of_site};
 use crate::engine::InputShape;
-use crate::engine::native::{Op, Pick, Plan};
+use crate::engine::native::{Conv, Op, Pick, Plan};
 use crate::inference::MAX_CHANNELS;
 
 /// What a plan file says beside the network.
@@ -65,6 +65,8 @@ pub(super) struct Image<'a> {
     pub(super) classes: usize,
     pub(super) stem: &'a [Op],
     pub(super) pick: &'a Pick,
+    /// Where the order of the channels at the head's begin lies, if it is another one.
+    pub(super) order: Option<usize>,
     pub(super) head: &'a [Op],
     pub(super) sites: Vec<(u32, KeepProbability, usize)>,
     /// What a step of the input is worth, and which step is 0.
@@ -97,7 +99,7 @@ impl Image<'_> {
         for op in self.stem {
             tables.extend(of_op(op)?);
         }
-        tables.extend(of_pick(self.pick)?);
+        tables.extend(of_pick(self.pick, self.order)?);
         for op in self.head {
             tables.extend(of_op(op)?);
         }
@@ -158,23 +160,38 @@ impl Plan {
     /// [`WriteError`].
     pub fn to_file(&self, about: &About) -> Result<Vec<u8>, WriteError> {
         let program = self.program();
-        let weights: Vec<u32> = program
-            .weights
-            .iter()
-            .map(|weight| weight.to_bits())
-            .collect();
+        let words = program.weights.iter().map(|weight| weight.to_bits());
+        let mut weights: Vec<u32> = words.collect();
+        for op in program.stem.iter().chain(program.head) {
+            if let Op::Conv(conv) = op {
+                column_by_column(conv, &mut weights[conv.weights..]);
+            }
+        }
         let image = Image {
             format: Format::F32,
             input: program.input,
             classes: program.classes,
             stem: program.stem,
             pick: program.pick,
+            order: None,
             head: program.head,
             sites: sites(self),
             input_scale: [1.0, 0.0],
             weights: &weights[..weights.len() - crate::engine::native::PADDING],
         };
         image.bytes(about)
+    }
+}
+
+/// Plans in memory have `[kernel row][kernel column][input][output]`, plan files columns first: so the
+/// inputs of neighbouring outputs are one list.
+fn column_by_column(conv: &Conv, weights: &mut [u32]) {
+    let [rows, columns] = conv.geometry.kernel;
+    let per_tap = conv.geometry.input.channels * conv.geometry.output.channels;
+    let source = weights[..conv.taps()].to_vec();
+    for (tap, values) in source.chunks_exact(per_tap).enumerate() {
+        let (row, column) = (tap / columns, tap % columns);
+        weights[(column * rows + row) * per_tap..][..per_tap].copy_from_slice(values);
     }
 }
 

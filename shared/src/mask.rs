@@ -202,6 +202,7 @@ impl MaskSource {
     /// # Panics
     /// If `pass_block` is not below [`Self::MAX_PASSES`] / 32.
     #[must_use]
+    #[inline]
     pub fn block(
         &self,
         frame: u32,

@@ -9,82 +9,55 @@ use crate::engine::native::{Conv, Drop};
 /// Outputs whose masks are looked at together.
 const BITS: usize = u32::BITS as usize;
 
-/// Which groups of a convolution's input are not 0, in rising order.
-#[derive(Debug)]
-pub(super) struct Live<'a> {
-    groups: &'a mut [u16],
-    /// For each pixel where its groups begin in `groups`; at last their number.
-    starts: &'a mut [u16],
-    pixels: usize,
-    count: usize,
-}
-
-impl<'a> Live<'a> {
-    /// An empty list, to be filled pixel by pixel.
-    pub(super) fn new(groups: &'a mut [u16], starts: &'a mut [u16]) -> Self {
-        Self {
-            groups,
-            starts,
-            pixels: 0,
-            count: 0,
-        }
-    }
-
-    /// Forgets what is listed.
-    pub(super) fn clear(&mut self) {
-        self.pixels = 0;
-        self.count = 0;
-    }
-
-    /// Begins the next pixel.
-    #[inline(always)]
-    pub(super) fn pixel(&mut self) {
-        self.starts[self.pixels] = self.count as u16;
-        self.pixels += 1;
-    }
-
-    /// Adds a group of the pixel begun last, behind those before it.
-    #[inline(always)]
-    pub(super) fn push(&mut self, group: usize) {
-        self.groups[self.count] = group as u16;
-        self.count += 1;
-    }
-
-    /// Looks through an image of `pixels`, each of so many `groups`.
-    #[inline(never)]
-    pub(super) fn collect<N: Number>(&mut self, pixels: usize, groups: usize, input: &[N::Value]) {
-        let mut group = 0;
-        let mut values = input.chunks_exact(N::GROUP);
-        for _ in 0..pixels {
-            self.pixel();
-            for values in values.by_ref().take(groups) {
-                if !N::is_zero(values) {
-                    self.push(group);
-                }
-                group += 1;
-            }
-        }
-    }
-
-    /// The groups of the pixels from `first` to before `end`.
-    #[inline(always)]
-    fn run(&self, first: usize, end: usize) -> &[u16] {
-        let from = usize::from(self.starts[first]);
-        let to = if end < self.pixels {
-            self.starts[end].into()
-        } else {
-            self.count
-        };
-        &self.groups[from..to]
-    }
-}
-
 /// The live inputs of a row of output pixels: factors, and places of their weights.
 #[derive(Debug)]
 pub(super) struct Gathered<'a> {
     pub(super) pairs: &'a mut [[u32; 2]],
     /// For each column where its inputs begin in `pairs`; at last their number.
     pub(super) starts: &'a mut [u16],
+}
+
+/// A column of an image: some pixels one below the other.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Strip<'a, V> {
+    /// From the first pixel on.
+    pub(super) values: &'a [V],
+    pub(super) rows: usize,
+    /// Values of a pixel, and from one to the next.
+    pub(super) pixel: usize,
+    pub(super) down: usize,
+    /// Of the weights of the first group, and from one group to the next.
+    pub(super) place: u32,
+    pub(super) outputs: u32,
+}
+
+impl<V> Strip<'_, V> {
+    /// As [`Number::gather`].
+    #[inline(always)]
+    pub(super) fn gather(
+        self,
+        group: usize,
+        factor: impl Fn(&[V]) -> u32,
+        room: &mut [[u32; 2]],
+    ) -> usize {
+        let (mut place, mut count) = (self.place, 0);
+        for row in 0..self.rows {
+            let pixel = &self.values[row * self.down..][..self.pixel];
+            let room = &mut room[count..][..self.pixel / group];
+            let mut written = 0;
+            for values in pixel.chunks_exact(group) {
+                let factor = factor(values);
+                if factor != 0 {
+                    room[written] = [factor, place];
+                    written += 1;
+                }
+                place = place.wrapping_add(self.outputs);
+            }
+            count += written;
+        }
+        count
+    }
 }
 
 /// Those of one output pixel.
@@ -145,6 +118,8 @@ pub(super) struct Task<'a, N: Number> {
     scales: &'a [u32],
     /// None in the stem.
     masks: Option<&'a Masks<'a>>,
+    /// Of the dropouts before the pooling and behind it.
+    drops: [Option<MaskAt>; 2],
     input: &'a [N::Value],
 }
 
@@ -159,24 +134,21 @@ impl<'a, N: Number> Task<'a, N> {
         let outputs = conv.geometry.output.channels;
         let taps = Words::taps(N::FORMAT, conv).unwrap_or(0) * outputs;
         let (weights, constants) = weights[conv.weights..].split_at(taps);
+        let at = |drop: Option<Drop>| Some(masks?.site(drop?, outputs));
         Self {
             conv,
             weights,
             biases: &constants[..outputs],
             scales: &constants[(N::CONSTANTS - 1) * outputs..][..outputs],
             masks,
+            drops: [at(conv.before), at(conv.after)],
             input,
         }
     }
 
     /// Does it, row by row.
     #[inline(never)]
-    pub(super) fn run(
-        &self,
-        live: &Live<'_>,
-        gathered: &mut Gathered<'_>,
-        target: &mut Target<'_, N>,
-    ) {
+    pub(super) fn run(&self, gathered: &mut Gathered<'_>, target: &mut Target<'_, N>) {
         let conv = self.conv;
         let whole = conv.geometry.output;
         let written = conv.output();
@@ -184,24 +156,18 @@ impl<'a, N: Number> Task<'a, N> {
             Some(pool) => (pool.kernel, pool.stride),
             None => ([1, 1], [1, 1]),
         };
-        let stride = Words::channels(N::FORMAT, written.channels);
-        let mask = |drop: Option<Drop>, pixels| Some(self.masks?.site(drop?, pixels));
-        let before = mask(conv.before, whole.height * whole.width);
-        let after = mask(conv.after, written.height * written.width);
         for window_row in 0..written.height {
             for position_row in 0..rows {
                 let row = window_row * row_step + position_row;
-                self.gather(live, row, gathered);
+                self.gather(row, gathered);
                 for window_column in 0..written.width {
-                    let window = window_row * written.width + window_column;
                     for position_column in 0..columns {
                         let column = window_column * column_step + position_column;
                         let place = Place {
-                            output: window * stride,
                             first: position_row + position_column == 0,
-                            masks: [
-                                before.map(|at| at.pixel(row * whole.width + column)),
-                                after.map(|at| at.pixel(window)),
+                            pixels: [
+                                row * whole.width + column,
+                                window_row * written.width + window_column,
                             ],
                         };
                         self.pixel(place, self.of_column(column, gathered), target);
@@ -211,41 +177,32 @@ impl<'a, N: Number> Task<'a, N> {
         }
     }
 
-    /// Lists the live inputs of a row of output pixels, each as a factor and the place of its weights:
-    /// column by column, so that those of one pixel lie side by side.
+    /// Lists the inputs of a row of output pixels that are not 0, each as a factor and the place of its
+    /// weights: column by column, so that those of one pixel lie side by side.
     #[inline(never)]
-    #[allow(unsafe_code)]
-    fn gather(&self, live: &Live<'_>, row: usize, gathered: &mut Gathered<'_>) {
+    fn gather(&self, row: usize, gathered: &mut Gathered<'_>) {
         let geometry = &self.conv.geometry;
-        let outputs = self.biases.len() as u32;
-        let groups = geometry.input.channels.div_ceil(N::GROUP);
-        let width = geometry.input.width;
+        let outputs = self.biases.len();
+        let (width, channels) = (geometry.input.width, geometry.input.channels);
+        let stride = Words::channels(N::FORMAT, channels);
+        let groups = stride / N::GROUP;
         let (first_row, last_row) = geometry.rows(row);
         let y = row * geometry.stride[0] + first_row - geometry.padding[0];
+        let image = &self.input[y * width * stride..];
         let mut count = 0;
+        let mut place = first_row * groups * outputs;
         for x in 0..width {
             gathered.starts[x] = count as u16;
-            let mut pixel = y * width + x;
-            let mut tap = (x * geometry.kernel[0] + first_row) * groups;
-            for _ in first_row..last_row {
-                let run = live.run(pixel, pixel + 1);
-                // Group and tap rise together along a run.
-                let tap_of_first = (tap as u32).wrapping_sub((pixel * groups) as u32);
-                let room = &mut gathered.pairs[count..][..run.len()];
-                // SAFETY: `Live` lists groups of this input only.
-                unsafe {
-                    N::gather(
-                        run,
-                        self.input,
-                        outputs,
-                        tap_of_first.wrapping_mul(outputs),
-                        room,
-                    )
-                };
-                count += run.len();
-                pixel += width;
-                tap += groups;
-            }
+            let strip = Strip {
+                values: &image[x * stride..],
+                rows: last_row - first_row,
+                pixel: stride,
+                down: width * stride,
+                place: place as u32,
+                outputs: outputs as u32,
+            };
+            count += N::gather(strip, &mut gathered.pairs[count..]);
+            place += geometry.kernel[0] * groups * outputs;
         }
         gathered.starts[width] = count as u16;
     }
@@ -265,65 +222,82 @@ impl<'a, N: Number> Task<'a, N> {
         }
     }
 
-    /// Works out those of a pixel's channels that are kept, as many together as there are registers
-    /// for.
-    fn pixel(&self, place: Place, inputs: Inputs<'_>, target: &mut Target<'_, N>) {
-        let outputs = self.biases.len();
-        let zero = N::ZERO;
-        if let (Target::Values(values), true) = (&mut *target, place.first) {
-            values[place.output..][..outputs].fill(zero);
-        }
-        for first in (0..outputs).step_by(BITS) {
-            let channels = BITS.min(outputs - first);
-            let all = u32::MAX >> (BITS - channels);
-            let mut kept = all;
-            if let Some(masks) = self.masks {
-                for at in place.masks.into_iter().flatten() {
-                    kept &= masks.kept(at, first, channels);
+    /// Which of 32 channels at most of a pixel are kept: bit 0 is that of `first`.
+    #[inline(always)]
+    fn kept(&self, pixels: [usize; 2], first: usize) -> u32 {
+        let channels = BITS.min(self.biases.len() - first);
+        let mut kept = u32::MAX >> (BITS - channels);
+        if let Some(masks) = self.masks {
+            for (at, pixel) in self.drops.into_iter().zip(pixels) {
+                if let Some(at) = at {
+                    kept &= masks.kept(at, pixel, first, channels);
                 }
             }
+        }
+        kept
+    }
+
+    /// Works out those of a pixel's channels that are kept, as many together as there are registers
+    /// for.
+    #[inline(never)]
+    fn pixel(&self, place: Place, inputs: Inputs<'_>, target: &mut Target<'_, N>) {
+        let outputs = self.biases.len();
+        let mut target = match target {
+            Target::Values(values) => {
+                let stride = Words::channels(N::FORMAT, outputs);
+                let values = &mut values[place.pixels[1] * stride..][..outputs];
+                if place.first {
+                    values.fill(N::ZERO);
+                }
+                Target::Values(values)
+            }
+            Target::Logits(logits) => Target::Logits(logits),
+        };
+        for first in (0..outputs).step_by(BITS) {
+            let mut kept = self.kept(place.pixels, first);
             // Where the window may hold less than 0, what is dropped counts.
-            if let (Target::Values(values), false) = (&mut *target, place.first || self.conv.relu) {
-                let mut dropped = all & !kept;
-                while dropped != 0 {
-                    let [channel] = take(&mut dropped, first);
-                    raise::<N>(place, &mut values[place.output + channel], zero);
+            if let (Target::Values(values), false) = (&mut target, place.first || self.conv.relu) {
+                for (channel, value) in values[first..].iter_mut().take(BITS).enumerate() {
+                    if kept >> channel & 1 == 0 && *value < N::ZERO {
+                        *value = N::ZERO;
+                    }
                 }
             }
             while kept != 0 {
-                match kept.count_ones() {
-                    1 => self.some::<1>(place, inputs, take(&mut kept, first), target),
-                    2 => self.some::<2>(place, inputs, take(&mut kept, first), target),
-                    3 => self.some::<3>(place, inputs, take(&mut kept, first), target),
-                    _ => self.some::<4>(place, inputs, take(&mut kept, first), target),
+                let mut channels = [0; 4];
+                match take(&mut kept, first, &mut channels) {
+                    1 => self.some::<1>(place, inputs, &channels, &mut target),
+                    2 => self.some::<2>(place, inputs, &channels, &mut target),
+                    3 => self.some::<3>(place, inputs, &channels, &mut target),
+                    _ => self.some::<4>(place, inputs, &channels, &mut target),
                 }
             }
         }
     }
 
-    /// Works out some channels of a pixel: here all the time goes.
+    /// Works out the first of some channels of a pixel: here all the time goes.
     #[inline(never)]
     #[allow(unsafe_code)]
     fn some<const C: usize>(
         &self,
         place: Place,
         inputs: Inputs<'_>,
-        channels: [usize; C],
+        channels: &[usize; 4],
         target: &mut Target<'_, N>,
     ) {
+        let channels: [usize; C] = core::array::from_fn(|i| channels[i]);
         let columns = channels.map(|channel| Column::new(&self.weights[channel..], inputs.shift));
         let sums = channels.map(|channel| N::bias(self.biases[channel]));
-        // SAFETY: `gather` yields places of taps, because `Live` lists the groups of a pixel in order
-        // and no others, and `of_column` those within the kernel; from a channel's first weight on,
-        // its weights for all of these lie within the weights.
+        // SAFETY: `gather` yields places of taps, and `of_column` those within the kernel; from a
+        // channel's first weight on, its weights for all of these lie within the weights.
         let sums = unsafe { N::sums(inputs.pairs, columns, sums) };
         for (channel, sum) in channels.into_iter().zip(sums) {
             let scale = self.scales[channel];
             match target {
                 Target::Logits(logits) => logits[channel] = N::logit(sum, scale),
                 Target::Values(values) => {
-                    let value = N::value(sum, scale, self.conv.relu);
-                    raise::<N>(place, &mut values[place.output + channel], value);
+                    let first = place.first && !self.conv.relu;
+                    N::raise(&mut values[channel], sum, scale, first);
                 }
             }
         }
@@ -332,31 +306,19 @@ impl<'a, N: Number> Task<'a, N> {
     /// Does a layer whose weights are four to a word: every input, no gathering.
     #[inline(never)]
     pub(super) fn packed(&self, target: &mut Target<'_, N>) {
-        let conv = self.conv;
-        let mask = |drop: Option<Drop>| Some(self.masks?.site(drop?, 1).pixel(0));
-        let place = Place {
-            output: 0,
-            first: true,
-            masks: [mask(conv.before), mask(conv.after)],
-        };
         let outputs = self.biases.len();
         let input: &[u32] = bytemuck::cast_slice(self.input);
         if let Target::Values(values) = target {
             values[..outputs].fill(N::ZERO);
         }
         for first in (0..outputs).step_by(BITS) {
-            let channels = BITS.min(outputs - first);
-            let mut kept = u32::MAX >> (BITS - channels);
-            if let Some(masks) = self.masks {
-                for at in place.masks.into_iter().flatten() {
-                    kept &= masks.kept(at, first, channels);
-                }
-            }
+            let mut kept = self.kept([0; 2], first);
             while kept != 0 {
-                match kept.count_ones() {
-                    1 => self.some_packed::<1>(input, take(&mut kept, first), target),
-                    2 => self.some_packed::<2>(input, take(&mut kept, first), target),
-                    _ => self.some_packed::<3>(input, take(&mut kept, first), target),
+                let mut channels = [0; 3];
+                match take(&mut kept, first, &mut channels) {
+                    1 => self.some_packed::<1>(input, &channels, target),
+                    2 => self.some_packed::<2>(input, &channels, target),
+                    _ => self.some_packed::<3>(input, &channels, target),
                 }
             }
         }
@@ -366,9 +328,10 @@ impl<'a, N: Number> Task<'a, N> {
     fn some_packed<const C: usize>(
         &self,
         input: &[u32],
-        channels: [usize; C],
+        channels: &[usize; 3],
         target: &mut Target<'_, N>,
     ) {
+        let channels: [usize; C] = core::array::from_fn(|i| channels[i]);
         let words = input.len();
         let rows = channels.map(|channel| &self.weights[channel * words..][..words]);
         let mut sums = channels.map(|channel| N::bias(self.biases[channel]));
@@ -383,7 +346,9 @@ impl<'a, N: Number> Task<'a, N> {
             let scale = self.scales[channel];
             match target {
                 Target::Logits(logits) => logits[channel] = N::logit(sum, scale),
-                Target::Values(values) => values[channel] = N::value(sum, scale, self.conv.relu),
+                Target::Values(values) => {
+                    N::raise(&mut values[channel], sum, scale, !self.conv.relu);
+                }
             }
         }
     }
@@ -392,28 +357,21 @@ impl<'a, N: Number> Task<'a, N> {
 /// One output pixel.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    /// Where its channels go in the output.
-    output: usize,
     /// Whether it is the first of its window.
     first: bool,
-    /// Of the dropouts before the pooling and behind it.
-    masks: [Option<MaskAt>; 2],
+    /// Itself, and that of its window behind the pooling.
+    pixels: [usize; 2],
 }
 
-/// The first of the channels whose bits are set, which are then no more.
+/// The first of the channels whose bits are set, which are then no more; and how many these are.
 #[inline(always)]
-fn take<const C: usize>(bits: &mut u32, first: usize) -> [usize; C] {
-    [(); C].map(|()| {
-        let channel = first + bits.trailing_zeros() as usize;
-        *bits &= bits.wrapping_sub(1);
-        channel
-    })
-}
-
-/// Writes a value, or the larger one of it and that of an earlier place in the window.
-#[inline(always)]
-fn raise<N: Number>(place: Place, slot: &mut N::Value, value: N::Value) {
-    if place.first || value > *slot {
-        *slot = value;
+fn take<const C: usize>(bits: &mut u32, first: usize, channels: &mut [usize; C]) -> usize {
+    for (count, channel) in channels.iter_mut().enumerate() {
+        if *bits == 0 {
+            return count;
+        }
+        *channel = first + bits.trailing_zeros() as usize;
+        *bits &= *bits - 1;
     }
+    C
 }

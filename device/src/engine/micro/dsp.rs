@@ -2,6 +2,8 @@
 //! and Armv8-M). What the instructions compute is whole numbers, so every processor gets the same.
 
 use super::conv::Column;
+#[cfg(all(target_arch = "arm", feature = "dsp"))]
+use super::conv::Strip;
 
 /// `a₀·b₀ + a₁·b₁ + sum`, of pairs of signed 16-bit numbers; wraps.
 #[cfg(all(target_arch = "arm", feature = "dsp"))]
@@ -63,74 +65,91 @@ fn signed_halves(bytes: u32) -> [u32; 2] {
     [bytes, bytes >> 8].map(|bytes| extend(bytes) | extend(bytes >> 16) << 16)
 }
 
-/// As [`super::Number::gather`].
-///
-/// # Safety
-/// Each group of the run lies within the values.
+/// Of four bytes each the larger one of `largest` and `value`, if bit `bit` of the byte of `mask` is
+/// set.
 #[cfg(all(target_arch = "arm", feature = "dsp"))]
 #[inline(always)]
 #[allow(unsafe_code)]
-pub(super) unsafe fn gather(
-    run: &[u16],
-    values: &[u8],
-    outputs: u32,
-    place_of_first: u32,
-    gathered: &mut [[u32; 2]],
-) {
-    debug_assert_eq!(run.len(), gathered.len());
-    let run = run.as_ptr_range();
-    if run.is_empty() {
-        return;
-    }
-    // SAFETY: it reads the run from its begin to its end and writes as many pairs, of which there are
-    // as many; that the values can be read is the caller's. A pair of bytes lies at an even address or
-    // not: both can be loaded.
+pub(super) fn largest_kept(largest: u32, value: u32, mask: u32, bit: u32) -> u32 {
+    // The bit asked for goes to the top of its byte, where the addition carries it out.
+    let top = mask << (7 - bit);
+    let result;
+    // SAFETY: these instructions read and write registers, and the flags of the bytes, only.
     unsafe {
         core::arch::asm!(
-            "2:",
-            "ldrh {g}, [{run}], #2",
-            "ldrh {f}, [{values}, {g}, lsl #1]",
-            "mla {g}, {g}, {outputs}, {first}",
-            "orr {f}, {f}, {f}, lsl #8",
-            "bic {f}, {f}, #0xFF00FF00",
-            "strd {f}, {g}, [{to}], #8",
-            "cmp {run}, {end}",
-            "bne 2b",
-            run = inout(reg) run.start => _,
-            end = in(reg) run.end,
-            values = in(reg) values.as_ptr(),
-            outputs = in(reg) outputs,
-            first = in(reg) place_of_first,
-            to = inout(reg) gathered.as_mut_ptr() => _,
-            g = out(reg) _,
-            f = out(reg) _,
-            options(nostack)
+            "uadd8 {t}, {t}, {tops}",
+            "sel {v}, {v}, {zero}",
+            "usub8 {t}, {v}, {largest}",
+            "sel {v}, {v}, {largest}",
+            t = inout(reg) top => _,
+            tops = in(reg) 0x8080_8080_u32,
+            zero = in(reg) 0,
+            v = inout(reg) value => result,
+            largest = in(reg) largest,
+            options(pure, nomem, nostack)
         );
     }
+    result
 }
 
 /// As the instructions do it.
-///
-/// # Safety
-/// Each group of the run lies within the values.
 #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
 #[inline(always)]
+pub(super) fn largest_kept(largest: u32, value: u32, mask: u32, bit: u32) -> u32 {
+    let [mut largest, value, mask] = [largest, value, mask].map(u32::to_ne_bytes);
+    for i in 0..4 {
+        if mask[i] >> bit & 1 == 1 {
+            largest[i] = largest[i].max(value[i]);
+        }
+    }
+    u32::from_ne_bytes(largest)
+}
+
+/// As [`super::Number::gather`].
+#[cfg(all(target_arch = "arm", feature = "dsp"))]
+#[inline(always)]
 #[allow(unsafe_code)]
-pub(super) unsafe fn gather(
-    run: &[u16],
-    values: &[u8],
-    outputs: u32,
-    place_of_first: u32,
-    gathered: &mut [[u32; 2]],
-) {
-    for (gathered, group) in gathered.iter_mut().zip(run) {
-        let element = 2 * usize::from(*group);
-        debug_assert!(element + 1 < values.len());
-        // SAFETY: the caller's.
-        let values = unsafe { values.get_unchecked(element..element + 2) };
-        let factor = u32::from(values[0]) | u32::from(values[1]) << 16;
-        let place = u32::from(*group).wrapping_mul(outputs);
-        *gathered = [factor, place.wrapping_add(place_of_first)];
+pub(super) fn gather(strip: Strip<'_, u8>, room: &mut [[u32; 2]]) -> usize {
+    let bytes = strip.pixel / 2 * 2;
+    if bytes == 0 || strip.rows == 0 {
+        return 0;
+    }
+    assert!(strip.rows * (bytes / 2) <= room.len());
+    assert!((strip.rows - 1) * strip.down + bytes <= strip.values.len());
+    let first = room.as_mut_ptr();
+    let end: *mut [u32; 2];
+    // SAFETY: it reads `bytes` of the values of each row, two at a time, which can lie at an odd
+    // address, and writes at most as many pairs: there are these values, and this room.
+    unsafe {
+        core::arch::asm!(
+            "2:",
+            "add {end}, {values}, {bytes}",
+            "3:",
+            "ldrh {f}, [{values}], #2",
+            "cmp {f}, #0",
+            "beq 4f",
+            "orr {f}, {f}, {f}, lsl #8",
+            "bic {f}, {f}, #0xFF00FF00",
+            "strd {f}, {place}, [{to}], #8",
+            "4:",
+            "add {place}, {outputs}",
+            "cmp {values}, {end}",
+            "bne 3b",
+            "add {values}, {skip}",
+            "subs {rows}, #1",
+            "bne 2b",
+            values = inout(reg) strip.values.as_ptr() => _,
+            end = out(reg) _,
+            bytes = in(reg) bytes,
+            skip = in(reg) strip.down.wrapping_sub(bytes),
+            rows = inout(reg) strip.rows => _,
+            place = inout(reg) strip.place => _,
+            outputs = in(reg) strip.outputs,
+            to = inout(reg) first => end,
+            f = out(reg) _,
+            options(nostack)
+        );
+        end.offset_from_unsigned(first)
     }
 }
 
@@ -138,6 +157,7 @@ pub(super) unsafe fn gather(
 ///
 /// # Safety
 /// Each place gathered is that of a tap of each column.
+#[cfg(not(all(target_arch = "arm", feature = "dsp")))]
 #[inline(always)]
 #[allow(unsafe_code)]
 pub(super) unsafe fn sums<const C: usize>(
@@ -145,15 +165,6 @@ pub(super) unsafe fn sums<const C: usize>(
     columns: [Column<'_>; C],
     mut sums: [i32; C],
 ) -> [i32; C] {
-    #[cfg(all(target_arch = "arm", feature = "dsp"))]
-    if C == 4 {
-        let columns = [0, 1, 2, 3].map(|i| columns[i].begin());
-        let four = [0, 1, 2, 3].map(|i| sums[i]);
-        // SAFETY: that the weights can be read is the caller's.
-        let four = unsafe { four_sums(gathered, columns, four) };
-        sums.copy_from_slice(&four);
-        return sums;
-    }
     for [factor, place] in gathered {
         for i in 0..C {
             // SAFETY: the caller's.
@@ -164,63 +175,82 @@ pub(super) unsafe fn sums<const C: usize>(
     sums
 }
 
-/// [`sums`] of four channels, all of whose numbers are in registers: compilers keep some in memory.
+/// As the instructions do it, four pairs in a turn; one and two of them come first, if need be. All
+/// numbers are in registers but for the end of the pairs, which lies on the stack.
+#[cfg(all(target_arch = "arm", feature = "dsp"))]
+macro_rules! sums_in_registers {
+    ($places:expr, [$($sum:ident $column:ident $begin:expr),*]) => {
+        core::arch::asm!(
+            "push {{{w}}}",
+            "sub {w}, {at}",
+            "tst {w}, #8",
+            "beq 2f",
+            sums_in_registers!(1 $($sum $column)*),
+            "2:",
+            "ldr {w}, [sp]",
+            "sub {w}, {at}",
+            "tst {w}, #16",
+            "beq 3f",
+            sums_in_registers!(2 $($sum $column)*),
+            "3:",
+            "ldr {w}, [sp]",
+            "cmp {at}, {w}",
+            "beq 5f",
+            "4:",
+            sums_in_registers!(4 $($sum $column)*),
+            "ldr {w}, [sp]",
+            "cmp {at}, {w}",
+            "bne 4b",
+            "5:",
+            "add sp, #4",
+            at = inout(reg) $places.start => _,
+            w = inout(reg) $places.end => _,
+            f = out(reg) _,
+            p = out(reg) _,
+            $($column = in(reg) $begin, $sum = inout(reg) $sum,)*
+        )
+    };
+    ($times:literal $($sum:ident $column:ident)*) => {
+        concat!(
+            ".rept ", $times, "\n",
+            "ldrd {f}, {p}, [{at}], #8\n",
+            $(
+                "ldr {w}, [{", stringify!($column), "}, {p}, lsl #2]\n",
+                "smlad {", stringify!($sum), "}, {w}, {f}, {", stringify!($sum), "}\n",
+            )*
+            ".endr"
+        )
+    };
+}
+
+/// As [`super::Number::sums`], of four channels at most.
+///
+/// # Safety
+/// Each place gathered is that of a tap of each column.
 #[cfg(all(target_arch = "arm", feature = "dsp"))]
 #[inline(always)]
 #[allow(unsafe_code)]
-unsafe fn four_sums(gathered: &[[u32; 2]], columns: [*const u32; 4], sums: [i32; 4]) -> [i32; 4] {
-    let [mut a, mut b, mut c, mut d] = sums;
+pub(super) unsafe fn sums<const C: usize>(
+    gathered: &[[u32; 2]],
+    columns: [Column<'_>; C],
+    sums: [i32; C],
+) -> [i32; C] {
     let places = gathered.as_ptr_range();
-    if places.is_empty() {
-        return sums;
-    }
+    let begin = |i: usize| columns[i].begin();
+    let [mut a, mut b, mut c, mut d] = core::array::from_fn(|i| sums.get(i).copied().unwrap_or(0));
     // SAFETY: it reads the pairs from the first to the last, and writes to no memory but for the
-    // stack, where the end of the pairs lies while there is no register for it; that the weights can
-    // be read is the caller's.
+    // stack; that the weights can be read is the caller's.
     unsafe {
-        core::arch::asm!(
-            "push {{{w}}}",
-            // An odd number of pairs begins in the middle.
-            "sub {w}, {w}, {at}",
-            "tst {w}, #8",
-            "bne 3f",
-            "2:",
-            "ldrd {f}, {p}, [{at}], #8",
-            "ldr {w}, [{c0}, {p}, lsl #2]",
-            "smlad {s0}, {w}, {f}, {s0}",
-            "ldr {w}, [{c1}, {p}, lsl #2]",
-            "smlad {s1}, {w}, {f}, {s1}",
-            "ldr {w}, [{c2}, {p}, lsl #2]",
-            "smlad {s2}, {w}, {f}, {s2}",
-            "ldr {w}, [{c3}, {p}, lsl #2]",
-            "smlad {s3}, {w}, {f}, {s3}",
-            "3:",
-            "ldrd {f}, {p}, [{at}], #8",
-            "ldr {w}, [{c0}, {p}, lsl #2]",
-            "smlad {s0}, {w}, {f}, {s0}",
-            "ldr {w}, [{c1}, {p}, lsl #2]",
-            "smlad {s1}, {w}, {f}, {s1}",
-            "ldr {w}, [{c2}, {p}, lsl #2]",
-            "ldr {p}, [{c3}, {p}, lsl #2]",
-            "smlad {s2}, {w}, {f}, {s2}",
-            "ldr {w}, [sp]",
-            "smlad {s3}, {p}, {f}, {s3}",
-            "cmp {at}, {w}",
-            "bne 2b",
-            "add sp, #4",
-            at = inout(reg) places.start => _,
-            w = inout(reg) places.end => _,
-            c0 = in(reg) columns[0],
-            c1 = in(reg) columns[1],
-            c2 = in(reg) columns[2],
-            c3 = in(reg) columns[3],
-            s0 = inout(reg) a,
-            s1 = inout(reg) b,
-            s2 = inout(reg) c,
-            s3 = inout(reg) d,
-            f = out(reg) _,
-            p = out(reg) _,
-        );
+        match C {
+            1 => sums_in_registers!(places, [a c0 begin(0)]),
+            2 => sums_in_registers!(places, [a c0 begin(0), b c1 begin(1)]),
+            3 => sums_in_registers!(places, [a c0 begin(0), b c1 begin(1), c c2 begin(2)]),
+            _ => sums_in_registers!(
+                places,
+                [a c0 begin(0), b c1 begin(1), c c2 begin(2), d c3 begin(3)]
+            ),
+        }
     }
-    [a, b, c, d]
+    let four = [a, b, c, d];
+    core::array::from_fn(|i| four[i])
 }

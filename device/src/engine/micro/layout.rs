@@ -89,10 +89,6 @@ pub(super) struct Layout {
     pub(super) picked: usize,
     /// Each of two areas that the head's operations write.
     pub(super) head_area: usize,
-    /// List of a convolution's inputs that are not 0.
-    pub(super) listed: usize,
-    /// Where the list begins for each pixel.
-    pub(super) starts: usize,
     /// Inputs of a row of outputs, with their weights' places.
     pub(super) gathered: usize,
     /// Where these begin for each column.
@@ -112,8 +108,6 @@ impl Layout {
             stem_area: 0,
             picked: 0,
             head_area: 0,
-            listed: 0,
-            starts: 0,
             gathered: 0,
             columns: 0,
         };
@@ -146,10 +140,6 @@ impl Layout {
             return;
         }
         let input = conv.geometry.input;
-        let groups = Words::of(format, input) / Words::group(format);
-        self.listed = self.listed.max(groups.div_ceil(2));
-        let pixels = input.height * input.width;
-        self.starts = self.starts.max((pixels + 1).div_ceil(2));
         let row = input.width * conv.geometry.kernel[0].min(input.height);
         let inputs = row * input.channels.div_ceil(Words::group(format));
         self.gathered = self.gathered.max(2 * inputs);
@@ -168,8 +158,6 @@ impl Layout {
             + self.needed
             + self.masks
             + self.shared()
-            + self.listed
-            + self.starts
             + self.gathered
             + self.columns
     }

@@ -24,6 +24,7 @@ mod number;
 #[cfg(feature = "alloc")]
 mod owned;
 mod pass;
+mod pick;
 #[cfg(feature = "alloc")]
 mod quantise;
 mod record;
@@ -181,8 +182,8 @@ impl<'p, M: AsMut<[u32]>, N: Number> Micro<'p, M, N> {
     }
 
     /// The keep masks of the passes sampled last: of each site, one behind the other, a byte for each
-    /// element, whose bit `pass % 8` says whether it is kept. Each site is rounded up to a multiple of
-    /// four elements. Of the first site only elements that can matter are drawn.
+    /// element, pixel by pixel, whose bit `pass % 8` says whether it is kept. Each site is rounded up to a
+    /// multiple of four elements. Of the first site only elements that can matter are drawn.
     pub fn mask_bytes(&mut self) -> &[u8] {
         let memory = self.memory.as_mut();
         let parts = stem::parts(&self.layout, memory);

@@ -2,8 +2,9 @@
 
 use bytemuck::Pod;
 
-use super::conv::Column;
+use super::conv::{Column, Strip};
 use super::file::Format;
+use super::pick::View;
 
 /// A number format.
 pub trait Number: sealed::Sealed + core::fmt::Debug {
@@ -31,20 +32,19 @@ pub trait Number: sealed::Sealed + core::fmt::Debug {
     /// An input of the model; `scale` is what a step is worth, and which step is 0.
     #[doc(hidden)]
     fn input(value: f32, scale: [f32; 2]) -> Self::Value;
-    /// For each group of a run its values as a factor for a word of weights, and the place of its
-    /// weights: `group · outputs + place_of_first`.
-    ///
-    /// # Safety
-    /// Each group of the run lies within the values.
+    /// A group's values as a factor for a word of weights; 0 if all are 0.
     #[doc(hidden)]
-    #[allow(unsafe_code)]
-    unsafe fn gather(
-        run: &[u16],
-        values: &[Self::Value],
-        outputs: u32,
-        place_of_first: u32,
-        gathered: &mut [[u32; 2]],
-    );
+    fn factor(group: &[Self::Value]) -> u32;
+    /// Lists the groups of a strip that are not 0: each as its factor, and the place of its weights.
+    /// There must be room for all. Tells how many there are.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn gather(strip: Strip<'_, Self::Value>, room: &mut [[u32; 2]]) -> usize {
+        strip.gather(Self::GROUP, Self::factor, room)
+    }
+    /// Writes what the head reads first; every window has so many rows and columns, if that is not 0.
+    #[doc(hidden)]
+    fn choose<const SIDE: usize>(view: &View<'_, Self::Value>, output: &mut [Self::Value]);
     /// Adds the products of what was gathered to the sums of some channels. Here all the time goes.
     ///
     /// # Safety
@@ -56,18 +56,16 @@ pub trait Number: sealed::Sealed + core::fmt::Debug {
         columns: [Column<'_>; C],
         sums: [Self::Sum; C],
     ) -> [Self::Sum; C];
-    /// Whether all values of a group are 0.
-    #[doc(hidden)]
-    fn is_zero(values: &[Self::Value]) -> bool;
     /// A sum that begins with a bias.
     #[doc(hidden)]
     fn bias(word: u32) -> Self::Sum;
     /// `weights · values + sum`, four of each.
     #[doc(hidden)]
     fn multiply_add_packed(sum: Self::Sum, weights: u32, values: u32) -> Self::Sum;
-    /// A sum as an activation.
+    /// Writes a sum as an activation, if it is larger than what was written before, at least 0; or else
+    /// if it is the `first` of those that may be negative.
     #[doc(hidden)]
-    fn value(sum: Self::Sum, scale: u32, relu: bool) -> Self::Value;
+    fn raise(value: &mut Self::Value, sum: Self::Sum, scale: u32, first: bool);
     /// A sum as a logit.
     #[doc(hidden)]
     fn logit(sum: Self::Sum, scale: u32) -> f32;
@@ -109,21 +107,12 @@ impl Number for F32 {
         value
     }
     #[inline(always)]
-    #[allow(unsafe_code)]
-    unsafe fn gather(
-        run: &[u16],
-        values: &[f32],
-        outputs: u32,
-        place_of_first: u32,
-        gathered: &mut [[u32; 2]],
-    ) {
-        for (gathered, group) in gathered.iter_mut().zip(run) {
-            debug_assert!(usize::from(*group) < values.len());
-            // SAFETY: the caller's.
-            let value = unsafe { values.get_unchecked(usize::from(*group)) };
-            let place = u32::from(*group).wrapping_mul(outputs);
-            *gathered = [value.to_bits(), place.wrapping_add(place_of_first)];
-        }
+    fn factor(group: &[f32]) -> u32 {
+        group[0].to_bits()
+    }
+    #[inline(always)]
+    fn choose<const SIDE: usize>(view: &View<'_, f32>, output: &mut [f32]) {
+        view.one_by_one::<SIDE>(0.0, output);
     }
     #[inline(always)]
     #[allow(unsafe_code)]
@@ -142,11 +131,6 @@ impl Number for F32 {
         sums
     }
     #[inline(always)]
-    fn is_zero(values: &[f32]) -> bool {
-        // −0 is 0, too.
-        values[0] == 0.0
-    }
-    #[inline(always)]
     fn bias(word: u32) -> f32 {
         f32::from_bits(word)
     }
@@ -154,8 +138,10 @@ impl Number for F32 {
         sum
     }
     #[inline(always)]
-    fn value(sum: f32, _: u32, relu: bool) -> f32 {
-        if relu && sum <= 0.0 { 0.0 } else { sum }
+    fn raise(value: &mut f32, sum: f32, _: u32, first: bool) {
+        if first || sum > *value {
+            *value = sum;
+        }
     }
     #[inline(always)]
     fn logit(sum: f32, _: u32) -> f32 {
@@ -204,16 +190,21 @@ impl Number for Int8 {
         (value / step + zero + 0.5) as u8
     }
     #[inline(always)]
-    #[allow(unsafe_code)]
-    unsafe fn gather(
-        run: &[u16],
-        values: &[u8],
-        outputs: u32,
-        place_of_first: u32,
-        gathered: &mut [[u32; 2]],
-    ) {
-        // SAFETY: the caller's.
-        unsafe { super::dsp::gather(run, values, outputs, place_of_first, gathered) }
+    fn factor(group: &[u8]) -> u32 {
+        u32::from(group[0]) | u32::from(group[1]) << 16
+    }
+    #[cfg(all(target_arch = "arm", feature = "dsp"))]
+    #[inline(always)]
+    fn gather(strip: Strip<'_, u8>, room: &mut [[u32; 2]]) -> usize {
+        super::dsp::gather(strip, room)
+    }
+    #[inline(always)]
+    fn choose<const SIDE: usize>(view: &View<'_, u8>, output: &mut [u8]) {
+        if view.channels() < 4 {
+            view.one_by_one::<SIDE>(0, output);
+        } else {
+            view.four_by_four::<SIDE>(output);
+        }
     }
     #[inline(always)]
     #[allow(unsafe_code)]
@@ -226,10 +217,6 @@ impl Number for Int8 {
         unsafe { super::dsp::sums(gathered, columns, sums) }
     }
     #[inline(always)]
-    fn is_zero(values: &[u8]) -> bool {
-        values[0] | values[1] == 0
-    }
-    #[inline(always)]
     fn bias(word: u32) -> i32 {
         word as i32
     }
@@ -238,9 +225,13 @@ impl Number for Int8 {
         super::dsp::multiply_add_fours(weights, values, sum)
     }
     #[inline(always)]
-    fn value(sum: i32, scale: u32, _: bool) -> u8 {
-        // Rounded to the nearest step; casting clips, which is the ReLU.
-        (sum as f32 * f32::from_bits(scale) + 0.5) as u8
+    fn raise(value: &mut u8, sum: i32, scale: u32, _: bool) {
+        // What is negative becomes 0, which is the ReLU.
+        if sum > 0 {
+            // Rounded to the nearest step; casting clips.
+            let sum = (sum as f32 * f32::from_bits(scale) + 0.5) as u8;
+            *value = sum.max(*value);
+        }
     }
     #[inline(always)]
     fn logit(sum: i32, scale: u32) -> f32 {

@@ -254,7 +254,7 @@ impl<'a> Chain<'a> {
             let channels = windows.input.channels;
             self.weights(at, Some(channels))?;
             let order = &self.plan.weights()[at..][..channels];
-            if order.iter().any(|channel| *channel as usize >= channels) {
+            if (0..channels).any(|channel| !order.contains(&(channel as u32))) {
                 return Err("the order of channels");
             }
         }

@@ -1,7 +1,7 @@
 //! What is computed once a frame: the stem, and which windows at the head's begin can be other than
 //! 0.
 
-use super::conv::{Gathered, Live, Target, Task};
+use super::conv::{Gathered, Target, Task};
 use super::file::PlanFile;
 use super::layout::{Layout, Words};
 use super::number::Number;
@@ -15,8 +15,6 @@ pub(super) struct Parts<'a> {
     pub(super) needed: &'a mut [u32],
     pub(super) masks: &'a mut [u32],
     pub(super) shared: &'a mut [u32],
-    pub(super) listed: &'a mut [u16],
-    pub(super) starts: &'a mut [u16],
     pub(super) gathered: Gathered<'a>,
 }
 
@@ -27,8 +25,6 @@ pub(super) fn parts<'a>(layout: &Layout, memory: &'a mut [u32]) -> Parts<'a> {
     let (needed, rest) = rest.split_at_mut(layout.needed);
     let (masks, rest) = rest.split_at_mut(layout.masks);
     let (shared, rest) = rest.split_at_mut(layout.shared());
-    let (listed, rest) = rest.split_at_mut(layout.listed);
-    let (starts, rest) = rest.split_at_mut(layout.starts);
     let (gathered, rest) = rest.split_at_mut(layout.gathered);
     let (columns, _) = rest.split_at_mut(layout.columns);
     Parts {
@@ -37,8 +33,6 @@ pub(super) fn parts<'a>(layout: &Layout, memory: &'a mut [u32]) -> Parts<'a> {
         needed,
         masks,
         shared,
-        listed: bytemuck::cast_slice_mut(listed),
-        starts: bytemuck::cast_slice_mut(starts),
         gathered: Gathered {
             pairs: bytemuck::cast_slice_mut(gathered),
             starts: bytemuck::cast_slice_mut(columns),
@@ -60,8 +54,6 @@ pub(super) fn run<N: Number>(
         live,
         needed,
         shared,
-        listed,
-        starts,
         mut gathered,
         ..
     } = parts(layout, memory);
@@ -94,11 +86,7 @@ pub(super) fn run<N: Number>(
             if N::PACKED && Words::is_linear(conv) {
                 task.packed(&mut target);
             } else {
-                let mut live = Live::new(listed, starts);
-                let shape = conv.geometry.input;
-                let groups = shape.channels.div_ceil(N::GROUP);
-                live.collect::<N>(shape.height * shape.width, groups, read);
-                task.run(&live, &mut gathered, &mut target);
+                task.run(&mut gathered, &mut target);
             }
         } else {
             pointwise::<N>(plan, &op, None, read, write);

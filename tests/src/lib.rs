@@ -2,6 +2,7 @@
 //! small model files.
 
 pub mod board;
+pub mod emulator;
 pub mod firmware;
 pub mod line;
 pub mod model;

@@ -3,6 +3,7 @@
 
 pub mod board;
 pub mod emulated;
+pub mod emulator;
 pub mod firmware;
 pub mod line;
 pub mod model;

@@ -222,7 +222,7 @@ fn a_board_without_a_good_plan_says_so_and_goes_on_saying_so() {
         (None, NoticeCode::PlanMissing),
         (
             Some(damaged("flipped", &|plan| {
-                *plan.last_mut().expect("bytes") ^= 1
+                *plan.last_mut().expect("bytes") ^= 1;
             })),
             NoticeCode::PlanChecksum,
         ),

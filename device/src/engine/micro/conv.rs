@@ -240,7 +240,7 @@ impl<'a, N: Number> Task<'a, N> {
                         outputs,
                         tap_of_first.wrapping_mul(outputs),
                         room,
-                    )
+                    );
                 };
                 count += run.len();
                 pixel += width;

@@ -110,7 +110,7 @@ pub(super) fn begin(plan: &PlanFile<'_>, site: usize) -> usize {
 }
 
 /// Draws the masks of `pass` and those beside it that share its bytes. Of the first site only the
-/// blocks of four elements whose bits are set in `needed`.
+/// blocks of four elements whose bits are set in `needed`; the others are 0.
 #[inline(never)]
 pub(super) fn draw(
     plan: &PlanFile<'_>,
@@ -131,6 +131,7 @@ pub(super) fn draw(
         rest = others;
         for (block, bytes) in own.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             if index == picked && needed[block / 32] >> (block % 32) & 1 == 0 {
+                *bytes = [0; 4];
                 continue;
             }
             let pass_block = pass / PASSES_PER_WORD;

@@ -182,7 +182,8 @@ impl<'p, M: AsMut<[u32]>, N: Number> Micro<'p, M, N> {
 
     /// The keep masks of the passes sampled last: of each site, one behind the other, a byte for each
     /// element, whose bit `pass % 8` says whether it is kept. Each site is rounded up to a multiple of
-    /// four elements. Of the first site only elements that can matter are drawn.
+    /// four elements. Of the first site only elements that can matter are drawn, and the
+    /// others 0.
     pub fn mask_bytes(&mut self) -> &[u8] {
         let memory = self.memory.as_mut();
         let parts = stem::parts(&self.layout, memory);

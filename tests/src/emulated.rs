@@ -12,33 +12,22 @@ use shared::wire::frame::Deframer;
 use shared::wire::message::{Message, Packet};
 use shared::wire::request::{self, FramePart, MAX_REQUEST, Request};
 
-use crate::programs;
+use crate::{emulator, programs};
 
 /// Builds the firmware of an emulated board for plans of `format`, with frame numbers that make it
 /// fail, and gives the ELF file.
 ///
 /// # Panics
 /// If it does not build.
-#[must_use]
-pub fn built(board: &str, format: &str) -> PathBuf {
+fn built(board: &str, format: &str) -> PathBuf {
     let folder = programs::path("host").with_file_name("test-firmware");
     fs::create_dir_all(&folder).expect("the target folder can be written");
     // One test at a time: the next build puts its file in the place of this one.
     let lock = File::create(folder.join("lock")).expect("the lock can be created");
     lock.lock().expect("the lock can be taken");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/cross");
-    let output = Command::new(script)
-        .args(["firmware-build", board, format, "provoke"])
-        .output()
-        .expect("scripts/cross can be run");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let built = String::from_utf8(output.stdout).expect("a path");
+    let built = emulator::built(board, format, "provoke");
     let kept = folder.join(format!("{board}-{format}-{}.elf", std::process::id()));
-    fs::copy(built.trim(), &kept).expect("it tells what it has built");
+    fs::copy(built, &kept).expect("copied");
     kept
 }
 
@@ -153,7 +142,7 @@ impl Emulated {
     ///
     /// # Panics
     /// If it says nothing for half a minute, or something damaged.
-    pub fn next(&mut self) -> Packet {
+    pub fn hear(&mut self) -> Packet {
         let deadline = Instant::now() + Duration::from_secs(30);
         while self.heard.is_empty() {
             assert!(Instant::now() < deadline, "the board is silent");
@@ -175,10 +164,10 @@ impl Emulated {
     /// The first message that `choose` takes; those before are passed over.
     ///
     /// # Panics
-    /// As [`Emulated::next`].
+    /// As [`Emulated::hear`].
     pub fn find<T>(&mut self, mut choose: impl FnMut(Message) -> Option<T>) -> T {
         loop {
-            if let Some(chosen) = choose(self.next().message) {
+            if let Some(chosen) = choose(self.hear().message) {
                 return chosen;
             }
         }

@@ -10,7 +10,7 @@ use shared::wire::message::{Hello, Message, Notice, NoticeCode, Report, Statisti
 use shared::wire::request::{FramePart, Request};
 use tempfile::TempDir;
 use tests::emulated::Emulated;
-use tests::{firmware, model, programs};
+use tests::{emulator, firmware, model};
 
 /// Frame numbers that make the firmware fail (app/src/provoke.rs).
 const PANIC: u32 = 0xFFFF_FF01;
@@ -116,12 +116,7 @@ fn frames_are_judged_as_on_this_machine() {
         ("mps2-an500", "int8"),
     ] {
         let plan = folder.path().join(format!("{format}.plan"));
-        let (from, to) = (
-            model.to_str().expect("plain"),
-            plan.to_str().expect("plain"),
-        );
-        let args = ["export", "--firmware", "--model", from, "--out", to];
-        programs::succeed("host", args.into_iter().chain(["--format", format]));
+        emulator::plan(&model, format, &[], &plan);
         let expected = match format {
             "f32" => expected::<F32>(&plan, &pictures),
             _ => expected::<Int8>(&plan, &pictures),
@@ -242,10 +237,10 @@ fn a_board_without_a_good_plan_says_so_and_goes_on_saying_so() {
     ];
     for (plan, code) in &cases {
         let mut board = Emulated::start("mps2-an386", "f32", plan.as_deref());
-        let first = board.next();
+        let first = board.hear();
         assert_eq!(notice(first.message).map(|n| n.code), Some(*code));
         board.ask(&Request::Greet);
-        let second = board.next();
+        let second = board.hear();
         assert_eq!(notice(second.message).map(|n| n.code), Some(*code));
         // The same run: it has not started again.
         assert_eq!((first.sequence, second.sequence), (0, 1));
@@ -273,10 +268,10 @@ fn a_failure_is_told_and_the_board_starts_again() {
             assert_eq!(last_words.code, code, "{last_words:?}");
             assert!(last_words.text.starts_with(words), "{last_words:?}");
             // A new run, which knows what ended the one before.
-            let greeting = board.next();
+            let greeting = board.hear();
             assert_eq!(greeting.sequence, 0);
             assert!(hello(greeting.message).is_some());
-            assert_eq!(notice(board.next().message), Some(last_words));
+            assert_eq!(notice(board.hear().message), Some(last_words));
             board.show(5, 2, &[0, 255, 0, 255]);
             assert_eq!(board.find(report).frame, 5, "it works again");
         }

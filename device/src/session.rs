@@ -273,6 +273,12 @@ impl Session {
     }
 }
 
+/// Whether a file begins like a plan.
+#[must_use]
+pub fn is_plan(path: &Path) -> bool {
+    plan_bytes(path).is_some()
+}
+
 /// The bytes of a file that begins like a plan.
 fn plan_bytes(path: &Path) -> Option<Vec<u8>> {
     let read = || -> io::Result<Option<Vec<u8>>> {

@@ -175,6 +175,12 @@ impl<'p, M: AsMut<[u32]>, N: Number> Micro<'p, M, N> {
         })
     }
 
+    fn stem(&mut self, frame: u32, input: Option<&[f32]>) {
+        let memory = self.memory.as_mut();
+        stem::run::<N>(&self.plan, &self.layout, memory, input, |_, _| {});
+        self.state.frame = Some(frame);
+    }
+
     /// The plan.
     pub fn plan(&self) -> &PlanFile<'p> {
         &self.plan
@@ -215,9 +221,25 @@ impl<M: AsMut<[u32]>, N: Number> Engine for Micro<'_, M, N> {
                 got: input.len(),
             });
         }
+        self.stem(frame, Some(input));
+        Ok(())
+    }
+
+    fn buffer_length(&self) -> usize {
+        0
+    }
+
+    fn begin_with(
+        &mut self,
+        frame: u32,
+        _: &mut [f32],
+        fill: &mut dyn FnMut(&mut [f32]) -> bool,
+    ) -> Result<(), MicroError> {
+        self.state = State::default();
         let memory = self.memory.as_mut();
-        stem::run::<N>(&self.plan, &self.layout, memory, input, |_, _| {});
-        self.state.frame = Some(frame);
+        if fill(stem::room(&self.plan, &self.layout, memory)) {
+            self.stem(frame, None);
+        }
         Ok(())
     }
 

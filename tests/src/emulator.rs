@@ -29,6 +29,7 @@ pub fn built(board: &str, format: &str, form: &str) -> PathBuf {
 ///
 /// # Panics
 /// If there is none.
+#[must_use]
 pub fn plan(model: &Path, format: &str, more: &[&str], to: &Path) -> Vec<u8> {
     let args = [
         "export",

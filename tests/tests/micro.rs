@@ -1,16 +1,20 @@
 //! The micro engine on an emulated Cortex-M4F against this machine: the same masks, logits and
 //! measures. Slow because the first build of the firmware takes minutes, and emulation seconds.
 
+use std::path::Path;
+
 use device::engine::Engine;
 use device::engine::micro::{F32, Int8, Micro, Number, OwnedPlan};
 use device::engine::native::{Level, NativeEngine, Plan};
 use device::onnx::Model;
+use serde_json::Value;
 use shared::image::Normalisation;
 use shared::mask::{KeepProbability, MaskSource};
 use shared::uncertainty::PassAccumulator;
 use shared::wire::crc32;
 use tests::emulator::{Tried, built, plan, trial};
 use tests::model;
+use tests::programs::succeed;
 
 const DIGITS: usize = 100;
 const PASSES: u32 = 32;
@@ -170,5 +174,58 @@ fn masks_are_those_of_the_source() {
             }
             assert!(drawn > 2000 && kept > 800, "{drawn} {kept}");
         }
+    }
+}
+
+/// Class, verdict and entropies of each of the first test digits, by a plan.
+fn judged(folder: &Path, format: &str) -> Vec<(bool, bool, [f64; 2])> {
+    let to = folder.join(format);
+    let _ = plan(&model::trained(), format, &[], &to);
+    let (model, records) = (
+        to.display().to_string(),
+        folder.join("records").display().to_string(),
+    );
+    let settings = ["--limit", "2000", "--passes", "32", "--bootstrap", "0"];
+    let files = ["--model", &model, "--records", &records];
+    succeed("host", ["evaluate"].iter().chain(&settings).chain(&files));
+    let records = std::fs::read_to_string(records).expect("written");
+    let lines = records
+        .lines()
+        .map(|line| -> Value { serde_json::from_str(line).expect("JSON") });
+    lines
+        .map(|record| {
+            let scores = ["predictive_entropy", "expected_entropy"];
+            (
+                record["class"] == record["label"],
+                record["causes"].as_array().is_some_and(Vec::is_empty),
+                scores.map(|score| record["scores"][score].as_f64().expect("a number")),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn eight_bits_answer_as_single_precision_does() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let exact = judged(folder.path(), "f32");
+    let eight = judged(folder.path(), "int8");
+    assert_eq!([exact.len(), eight.len()], [2000; 2]);
+    let right = |judged: &[(bool, bool, _)]| judged.iter().filter(|(right, ..)| *right).count();
+    let [exact_right, eight_right] = [right(&exact), right(&eight)];
+    // 0.2 points of 2000.
+    assert!(
+        exact_right.abs_diff(eight_right) <= 4,
+        "{exact_right} {eight_right}"
+    );
+    let pairs = || exact.iter().zip(&eight);
+    let same = pairs().filter(|(a, b)| a.1 == b.1).count();
+    assert!(same >= 1980, "{same} verdicts are the same");
+    for score in 0..2 {
+        let apart: f64 = pairs().map(|(a, b)| (a.2[score] - b.2[score]).abs()).sum();
+        assert!(
+            apart / 2000.0 <= 0.02,
+            "entropies are {} apart",
+            apart / 2000.0
+        );
     }
 }

@@ -116,7 +116,7 @@ fn frames_are_judged_as_on_this_machine() {
         ("mps2-an500", "int8"),
     ] {
         let plan = folder.path().join(format!("{format}.plan"));
-        emulator::plan(&model, format, &[], &plan);
+        let _ = emulator::plan(&model, format, &[], &plan);
         let expected = match format {
             "f32" => expected::<F32>(&plan, &pictures),
             _ => expected::<Int8>(&plan, &pictures),

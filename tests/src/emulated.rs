@@ -164,10 +164,13 @@ impl Emulated {
     /// The first message that `choose` takes; those before are passed over.
     ///
     /// # Panics
-    /// As [`Emulated::hear`].
+    /// As [`Emulated::hear`], or if there is none among what it says in half a minute.
     pub fn find<T>(&mut self, mut choose: impl FnMut(Message) -> Option<T>) -> T {
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            if let Some(chosen) = choose(self.hear().message) {
+            let message = self.hear().message;
+            assert!(Instant::now() < deadline, "all it says is {message:?}");
+            if let Some(chosen) = choose(message) {
                 return chosen;
             }
         }

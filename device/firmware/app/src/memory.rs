@@ -9,7 +9,7 @@ use device::inference::{BufferLengths, Buffers, Settings};
 pub(crate) const CLASSES: usize = 16;
 
 /// Words of working memory: what LeNet on 28×28 pixels with 100 adaptive passes takes.
-const WORDS: usize = if cfg!(feature = "int8") { 7360 } else { 13696 };
+const WORDS: usize = if cfg!(feature = "int8") { 6656 } else { 13184 };
 
 /// Working memory of the loop besides its stack, sized for the build's number format.
 #[derive(Debug)]
@@ -61,9 +61,8 @@ impl Memory {
         let size = plan.input().height * plan.input().width;
         let words = [
             plan.memory_words(),
-            lengths.input,
+            lengths.input.max(lengths.record),
             lengths.logits,
-            lengths.record,
             size.div_ceil(4),
         ];
         let needed: usize = words.iter().sum();
@@ -74,14 +73,15 @@ impl Memory {
             });
         }
         let mut rest = &mut self.0[..];
-        let [engine, input, logits, record, pixels] =
+        let [engine, input, logits, pixels] =
             words.map(|words| rest.split_off_mut(..words).unwrap_or_default());
         Ok(Parts {
             engine,
             buffers: Buffers {
                 input: bytemuck::cast_slice_mut(input),
                 logits: bytemuck::cast_slice_mut(logits),
-                record: bytemuck::cast_slice_mut(record),
+                // In the input's.
+                record: &mut [],
             },
             pixels: &mut bytemuck::cast_slice_mut(pixels)[..size],
         })

@@ -47,22 +47,8 @@ pub struct Buffers<B> {
     pub input: B,
     /// Raw outputs of one block of passes, `[pass][class]`.
     pub logits: B,
-    /// What adaptive stopping remembers of each pass. Empty without it, or where `input` is long
-    /// enough for it: the passes do not read the input any more.
+    /// What adaptive stopping remembers of each pass; empty without it.
     pub record: B,
-}
-
-impl<B: AsMut<[f32]>> Buffers<B> {
-    /// The buffers for logits and record.
-    fn of_passes(&mut self) -> (&mut [f32], &mut [f32]) {
-        let record = self.record.as_mut();
-        let record = if record.is_empty() {
-            self.input.as_mut()
-        } else {
-            record
-        };
-        (self.logits.as_mut(), record)
-    }
 }
 
 /// Lengths of the [`Buffers`], in elements.
@@ -202,7 +188,7 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
         };
         if buffers.input.as_mut().len() < needed.input
             || buffers.logits.as_mut().len() < needed.logits
-            || buffers.of_passes().1.len() < needed.record
+            || buffers.record.as_mut().len() < needed.record
         {
             return Err(InferenceError::BufferTooShort);
         }
@@ -236,21 +222,12 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
             &self.settings,
         );
         assert!(
-            self.buffers.of_passes().1.len() >= needed.record,
+            self.buffers.record.as_mut().len() >= needed.record,
             "early stops need a record of {} values",
             needed.record
         );
     }
 
-<<<<<<< HEAD
-=======
-    /// The model input of the frame judged last, `[channel][row][column]`; not where it shares its
-    /// buffer with the record.
-    pub fn input(&mut self) -> &[f32] {
-        &self.buffers.input.as_mut()[..self.engine.input_shape().len()]
-    }
-
->>>>>>> wt-fw
     /// The engine in use.
     pub fn engine(&self) -> &E {
         &self.engine
@@ -344,15 +321,14 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
             ..
         } = &self.settings;
         let classes = self.engine.classes();
-        let (logits, record) = self.buffers.of_passes();
-        let mut record = Record::new(record, classes);
+        let mut record = Record::new(self.buffers.record.as_mut(), classes);
         let of_image = thresholds.judge_image(&image);
         self.accumulator.reset();
         // Looks at the decision do not depend on how many passes the engine runs at a time.
         let look = adaptive.map_or(*passes, |_| stopping::BLOCK);
         for until_look in blocks(0..*passes, look) {
             for block in blocks(until_look, *block) {
-                let logits = &mut logits[..block.len() * classes];
+                let logits = &mut self.buffers.logits.as_mut()[..block.len() * classes];
                 self.engine
                     .sample(block, logits)
                     .map_err(InferenceError::Engine)?;
@@ -606,19 +582,10 @@ mod tests {
             };
             let short = Inference::<_, _, 4>::new(Agreeing, settings.clone(), room(299));
             assert_eq!(short.err(), Some(InferenceError::BufferTooShort));
-            // On its own, or in the input's place.
-            let shared = Buffers {
-                input: vec![0.0; 300],
-                ..room(0)
-            };
-            for buffers in [room(300), shared] {
-                let mut inference =
-                    Inference::<_, _, 4>::new(Agreeing, settings.clone(), buffers).expect("valid");
-                for frame in 0..2 {
-                    let outcome = inference.judge(frame, &picture).expect("judged");
-                    assert_eq!(outcome.measures.passes, stopping::BLOCK);
-                }
-            }
+            let mut inference =
+                Inference::<_, _, 4>::new(Agreeing, settings, room(300)).expect("valid");
+            let outcome = inference.judge(0, &picture).expect("judged");
+            assert_eq!(outcome.measures.passes, stopping::BLOCK);
         }
         // Passes that contradict each other settle nothing.
         let mut settings = settings(100, 100, Thresholds::OFF);

@@ -42,7 +42,8 @@ pub struct Settings {
 /// microcontroller. [`BufferLengths`] tells how long each must be.
 #[derive(Debug)]
 pub struct Buffers<B> {
-    /// The model input, row-major channels × height × width: its luma first, then normalised.
+    /// The model input, row-major channels × height × width: its luma first, then normalised. Empty for
+    /// an engine with room of its own.
     pub input: B,
     /// Raw outputs of one block of passes, `[pass][class]`.
     pub logits: B,
@@ -53,7 +54,8 @@ pub struct Buffers<B> {
 /// Lengths of the [`Buffers`], in elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferLengths {
-    /// Channels × height × width.
+    /// Channels × height × width, or 0 for an engine with room of its own
+    /// ([`Engine::buffer_length`]).
     pub input: usize,
     /// Block × classes.
     pub logits: usize,
@@ -180,7 +182,10 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
             return Err(InferenceError::Channels(shape.channels));
         }
         let accumulator = PassAccumulator::new(engine.classes()).map_err(InferenceError::Output)?;
-        let needed = BufferLengths::new(shape, engine.classes(), &settings);
+        let needed = BufferLengths {
+            input: engine.buffer_length(),
+            ..BufferLengths::new(shape, engine.classes(), &settings)
+        };
         if buffers.input.as_mut().len() < needed.input
             || buffers.logits.as_mut().len() < needed.logits
             || buffers.record.as_mut().len() < needed.record
@@ -223,11 +228,6 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
         );
     }
 
-    /// The model input of the frame judged last, `[channel][row][column]`.
-    pub fn input(&mut self) -> &[f32] {
-        &self.buffers.input.as_mut()[..self.engine.input_shape().len()]
-    }
-
     /// The engine in use.
     pub fn engine(&self) -> &E {
         &self.engine
@@ -266,33 +266,31 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
     ) -> Result<FrameStatistics, InferenceError<E::Error>> {
         let shape = self.engine.input_shape();
         let pixels = shape.height * shape.width;
-        let input = &mut self.buffers.input.as_mut()[..shape.channels * pixels];
-        // Luma lies where the last channel will, so that each channel can be made from it in turn.
-        let (channels, luma) = input.split_at_mut((shape.channels - 1) * pixels);
-        image::resize(
-            picture,
-            self.settings.crop,
-            self.settings.fit,
-            shape.width,
-            shape.height,
-            luma,
-        )
-        .map_err(InferenceError::Image)?;
-        let image = FrameStatistics::measure(luma, shape.width, shape.height);
-
-        let (last, others) = self.settings.normalisation[..shape.channels]
-            .split_last()
-            .ok_or(InferenceError::Channels(0))?;
-        for (channel, normalisation) in channels.chunks_exact_mut(pixels).zip(others) {
-            normalisation.apply(luma, channel);
-        }
-        last.apply_in_place(luma);
+        let settings = &self.settings;
+        let mut prepared = Err(ImageError::Output {
+            expected: shape.len(),
+            got: 0,
+        });
+        let mut fill = |input: &mut [f32]| {
+            // Luma lies where the last channel will, so that each channel can be made from it in turn.
+            let (channels, luma) = input.split_at_mut((shape.channels - 1) * pixels);
+            let (width, height) = (shape.width, shape.height);
+            prepared = image::resize(picture, settings.crop, settings.fit, width, height, luma)
+                .map(|()| FrameStatistics::measure(luma, width, height));
+            let (last, others) = (
+                &settings.normalisation[shape.channels - 1],
+                &settings.normalisation[..shape.channels - 1],
+            );
+            for (channel, normalisation) in channels.chunks_exact_mut(pixels).zip(others) {
+                normalisation.apply(luma, channel);
+            }
+            last.apply_in_place(luma);
+            prepared.is_ok()
+        };
         self.engine
-            .begin(
-                frame,
-                &self.buffers.input.as_mut()[..shape.channels * pixels],
-            )
+            .begin_with(frame, self.buffers.input.as_mut(), &mut fill)
             .map_err(InferenceError::Engine)?;
+        let image = prepared.map_err(InferenceError::Image)?;
         Ok(image)
     }
 

@@ -41,6 +41,19 @@ impl Engine for AnyEngine {
         (**self).begin(frame, input)
     }
 
+    fn buffer_length(&self) -> usize {
+        (**self).buffer_length()
+    }
+
+    fn begin_with(
+        &mut self,
+        frame: u32,
+        buffer: &mut [f32],
+        fill: &mut dyn FnMut(&mut [f32]) -> bool,
+    ) -> Result<(), EngineError> {
+        (**self).begin_with(frame, buffer, fill)
+    }
+
     fn sample(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), EngineError> {
         (**self).sample(passes, logits)
     }
@@ -271,6 +284,12 @@ impl Session {
             calibrated: thresholds.is_some(),
         })
     }
+}
+
+/// Whether a file begins like a plan.
+#[must_use]
+pub fn is_plan(path: &Path) -> bool {
+    plan_bytes(path).is_some()
 }
 
 /// The bytes of a file that begins like a plan.

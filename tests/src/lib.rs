@@ -2,6 +2,8 @@
 //! small model files.
 
 pub mod board;
+pub mod emulated;
+pub mod emulator;
 pub mod firmware;
 pub mod line;
 pub mod model;

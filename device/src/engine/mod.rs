@@ -83,6 +83,36 @@ pub trait Engine {
     /// When `input` has not the length of [`Engine::input_shape`], or the engine fails.
     fn begin(&mut self, frame: u32, input: &[f32]) -> Result<(), Self::Error>;
 
+    /// Length of the buffer that [`Engine::begin_with`] needs: that of an input, or 0 if the engine has
+    /// room of its own.
+    fn buffer_length(&self) -> usize {
+        self.input_shape().len()
+    }
+
+    /// As [`Engine::begin`], with an input that `fill` writes, into the engine's own memory where that
+    /// has room for it, or else into `buffer`. If `fill` returns `false`, there is no input, and no
+    /// frame begins.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::begin`].
+    ///
+    /// # Panics
+    ///
+    /// If `buffer` is shorter than [`Engine::buffer_length`].
+    fn begin_with(
+        &mut self,
+        frame: u32,
+        buffer: &mut [f32],
+        fill: &mut dyn FnMut(&mut [f32]) -> bool,
+    ) -> Result<(), Self::Error> {
+        let input = &mut buffer[..self.input_shape().len()];
+        if fill(input) {
+            self.begin(frame, input)?;
+        }
+        Ok(())
+    }
+
     /// Runs passes `passes` over the frame begun last and writes their logits, `[pass][class]`.
     ///
     /// Passes may be asked for in any order and any number of times; the same pass of the same

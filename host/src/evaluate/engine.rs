@@ -8,7 +8,7 @@ use device::engine::Engine as _;
 use device::engine::tract::StandardEngine;
 use device::inference::{BufferLengths, Buffers, Inference, Settings};
 use device::onnx::Model;
-use device::session::{AnyEngine, EngineKind, LinuxInference, Options, Session};
+use device::session::{AnyEngine, EngineKind, LinuxInference, Options, Session, is_plan};
 use shared::stopping::Delta;
 
 /// What runs the model.
@@ -111,6 +111,10 @@ impl Setup {
         if self.engine == Some(EngineChoice::Torch) {
             return torch::open_standard(self, settings);
         }
+        ensure!(
+            !is_plan(&self.model),
+            "a plan file holds no network without dropout"
+        );
         let model = Model::load(&self.model)?;
         join(Box::new(StandardEngine::new(&model)?), settings)
     }

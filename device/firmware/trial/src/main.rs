@@ -140,7 +140,7 @@ fn all<'i, N: Number>(
         return Err("too many passes or classes");
     }
     let buffers = Buffers {
-        input: &mut input[..],
+        input: &mut [][..],
         logits: &mut logits[..],
         record: &mut record[..],
     };
@@ -164,7 +164,12 @@ fn all<'i, N: Number>(
         let same = early.measures.class == all.measures.class
             && early.causes.verdict() == all.causes.verdict();
 
-        let input = inference.input();
+        let luma = image.iter().map(|pixel| f32::from(*pixel) / 255.0);
+        for (value, luma) in input.iter_mut().zip(luma) {
+            *value = luma;
+        }
+        let input = &mut input[..image.len()];
+        plan.normalisation()[0].apply_in_place(input);
         let (stem, begun) = counter.of(|| engine.begin(frame, input));
         begun.map_err(|_| "the engine")?;
         let _ = writeln!(out, "frame {frame} stem {stem}");

@@ -22,7 +22,7 @@ pub(super) const VERSION: u16 = 1;
 const LAYOUT: &str = "schema:u32 model:u32 seed:u64 delta:f64 passes:u32 height:u16 width:u16 \
     classes:u16 labels:u8 sites:u8 stem:u8 head:u8 \
     format:u8 channels:u8 input_scale:f32 input_zero:f32 thresholds:9xf32 normalisation:4x(f32 f32) weights_at:u32 weights:u32 labels:16xu8 \
-    sites:(number:u32 keep:u32 elements:u32) operations:32xu16 weights:u32";
+    sites:(number:u32 keep:u32 elements:u32) operations:32xu16 weights:[column][row][input][output]";
 /// CRC-32 of [`LAYOUT`].
 pub(super) const SCHEMA: u32 = crc32(LAYOUT.as_bytes());
 /// Bytes that the checksum does not cover: those up to itself.

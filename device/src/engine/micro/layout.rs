@@ -130,6 +130,8 @@ impl Layout {
         for site in (0..plan.sites()).filter_map(|site| plan.site(site)) {
             layout.masks += site.elements.div_ceil(4);
         }
+        // An input may lie there until the stem has read it.
+        layout.masks = layout.masks.max(plan.input().len());
         layout
     }
 

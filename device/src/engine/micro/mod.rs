@@ -176,6 +176,12 @@ impl<'p, M: AsMut<[u32]>, N: Number> Micro<'p, M, N> {
         })
     }
 
+    fn stem(&mut self, frame: u32, input: Option<&[f32]>) {
+        let memory = self.memory.as_mut();
+        stem::run::<N>(&self.plan, &self.layout, memory, input, |_, _| {});
+        self.state.frame = Some(frame);
+    }
+
     /// The plan.
     pub fn plan(&self) -> &PlanFile<'p> {
         &self.plan
@@ -183,7 +189,8 @@ impl<'p, M: AsMut<[u32]>, N: Number> Micro<'p, M, N> {
 
     /// The keep masks of the passes sampled last: of each site, one behind the other, a byte for each
     /// element, pixel by pixel, whose bit `pass % 8` says whether it is kept. Each site is rounded up to a
-    /// multiple of four elements. Of the first site only elements that can matter are drawn.
+    /// multiple of four elements. Of the first site only elements that can matter are drawn, and the
+    /// others 0.
     pub fn mask_bytes(&mut self) -> &[u8] {
         let memory = self.memory.as_mut();
         let parts = stem::parts(&self.layout, memory);
@@ -215,9 +222,25 @@ impl<M: AsMut<[u32]>, N: Number> Engine for Micro<'_, M, N> {
                 got: input.len(),
             });
         }
+        self.stem(frame, Some(input));
+        Ok(())
+    }
+
+    fn buffer_length(&self) -> usize {
+        0
+    }
+
+    fn begin_with(
+        &mut self,
+        frame: u32,
+        _: &mut [f32],
+        fill: &mut dyn FnMut(&mut [f32]) -> bool,
+    ) -> Result<(), MicroError> {
+        self.state = State::default();
         let memory = self.memory.as_mut();
-        stem::run::<N>(&self.plan, &self.layout, memory, input, |_, _| {});
-        self.state.frame = Some(frame);
+        if fill(stem::room(&self.plan, &self.layout, memory)) {
+            self.stem(frame, None);
+        }
         Ok(())
     }
 

@@ -119,6 +119,22 @@ mod engine {
             }
         }
 
+        fn buffer_length(&self) -> usize {
+            0
+        }
+
+        fn begin_with(
+            &mut self,
+            frame: u32,
+            buffer: &mut [f32],
+            fill: &mut dyn FnMut(&mut [f32]) -> bool,
+        ) -> Result<(), EngineError> {
+            match self.plan.view().format() {
+                Format::F32 => self.run::<F32>(|micro| micro.begin_with(frame, buffer, fill)),
+                Format::Int8 => self.run::<Int8>(|micro| micro.begin_with(frame, buffer, fill)),
+            }
+        }
+
         fn sample(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), EngineError> {
             match self.plan.view().format() {
                 Format::F32 => self.run::<F32>(|micro| micro.sample(passes, logits)),

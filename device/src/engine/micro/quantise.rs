@@ -113,9 +113,15 @@ impl Ranges {
             noted[index] = noted[index].max(largest);
         };
         let noted = &mut self.stem;
-        stem::run::<F32>(&plan, &layout, &mut self.memory, input, |index, values| {
-            note(noted, index, values);
-        });
+        stem::run::<F32>(
+            &plan,
+            &layout,
+            &mut self.memory,
+            Some(input),
+            |index, values| {
+                note(noted, index, values);
+            },
+        );
         let channels = self.plan.program().pick.windows.output.channels;
         let mut logits = vec![0.0; plan.classes()];
         let noted = &mut self.head;

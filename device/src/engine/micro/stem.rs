@@ -40,22 +40,33 @@ pub(super) fn parts<'a>(layout: &Layout, memory: &'a mut [u32]) -> Parts<'a> {
     }
 }
 
-/// Runs the stem on one input, `[channel][row][column]`, and marks the live windows of its output.
+/// Room for one input: masks are drawn when it has been read.
+pub(super) fn room<'a>(
+    plan: &PlanFile<'_>,
+    layout: &Layout,
+    memory: &'a mut [u32],
+) -> &'a mut [f32] {
+    let masks = parts(layout, memory).masks;
+    &mut bytemuck::cast_slice_mut(masks)[..plan.input().len()]
+}
+
+/// Runs the stem on one input, `[channel][row][column]`, that of [`room`] if none is given, and marks the
+/// live windows of its output.
 /// Calls `observe` with what each operation has written.
 pub(super) fn run<N: Number>(
     plan: &PlanFile<'_>,
     layout: &Layout,
     memory: &mut [u32],
-    input: &[f32],
+    input: Option<&[f32]>,
     mut observe: impl FnMut(usize, &[N::Value]),
 ) {
     let Parts {
         stem,
         live,
         needed,
+        masks,
         shared,
         mut gathered,
-        ..
     } = parts(layout, memory);
     let Ok(pick) = plan.pick() else { return };
     let [operations, _] = plan.lengths();
@@ -72,7 +83,8 @@ pub(super) fn run<N: Number>(
     } else {
         &mut *from
     };
-    channels_last::<N>(plan, input, first);
+    let room = &bytemuck::cast_slice(masks)[..plan.input().len()];
+    channels_last::<N>(plan, input.unwrap_or(room), first);
     for (index, op) in plan.stem().flatten().enumerate() {
         let read = &from[..Words::of(N::FORMAT, op.input())];
         let write = if index + 1 == operations {

@@ -161,9 +161,6 @@ impl ConvKernel<'_> {
 
     #[inline(always)]
     fn outputs<S: Simd>(&mut self, simd: S, pixel: Pixel, gathered: &[[u32; 2]]) {
-        if S::LANES == 1 {
-            return self.kept(simd, pixel, gathered);
-        }
         let outputs = self.conv.geometry.output.channels;
         let tiles = outputs.div_ceil(S::TILE);
         let mut channel = 0;
@@ -172,8 +169,7 @@ impl ConvKernel<'_> {
             macro_rules! tile {
                 ($n:literal) => {
                     if $n <= S::TILE {
-                        let channels = core::array::from_fn(|i| channel + i);
-                        let sums = self.sums::<S, $n>(simd, gathered, channels);
+                        let sums = self.sums::<S, $n>(simd, gathered, channel);
                         self.write(simd, pixel, channel, sums);
                     }
                 };
@@ -183,34 +179,25 @@ impl ConvKernel<'_> {
         }
     }
 
-    /// Pre-activations of `N` channels, of those inputs that were gathered: of `channels[0]` and the
-    /// channels behind it, or, with one lane, of any.
+    /// Pre-activations of `N` channels from `channel` on, of those inputs that were gathered.
     #[inline(always)]
     fn sums<S: Simd, const N: usize>(
         &self,
         simd: S,
         gathered: &[[u32; 2]],
-        channels: [usize; N],
+        channel: usize,
     ) -> [S::Vector; N] {
-        let outputs = self.conv.geometry.output.channels;
         let input = S::slots(self.input);
         let (weights, bias) = self.weights.split_at(self.conv.taps());
         let mut sums = [simd.splat(0.0); N];
         for i in 0..N {
-            sums[i] = simd.splat(bias[channels[i]]);
+            sums[i] = simd.splat(bias[channel + i]);
         }
         for [element, place] in gathered {
             let value = simd.load(&input[*element as usize]);
-            if S::LANES == 1 {
-                let weights = &weights[*place as usize..][..outputs];
-                for i in 0..N {
-                    sums[i] = simd.multiply_add(simd.splat(weights[channels[i]]), value, sums[i]);
-                }
-            } else {
-                let weights = &weights[*place as usize..][channels[0]..][..N];
-                for i in 0..N {
-                    sums[i] = simd.multiply_add(simd.splat(weights[i]), value, sums[i]);
-                }
+            let weights = &weights[*place as usize..][channel..][..N];
+            for i in 0..N {
+                sums[i] = simd.multiply_add(simd.splat(weights[i]), value, sums[i]);
             }
         }
         sums
@@ -248,51 +235,6 @@ impl ConvKernel<'_> {
                 );
             }
             simd.store(value, slot);
-        }
-    }
-
-    /// With one lane: only outputs that are kept are worked out, four at a time.
-    #[inline(always)]
-    fn kept<S: Simd>(&mut self, simd: S, pixel: Pixel, gathered: &[[u32; 2]]) {
-        let outputs = self.conv.geometry.output.channels;
-        let mut chosen = [0; 4];
-        let mut count = 0;
-        for channel in 0..outputs {
-            let kept = |mask: Option<MaskAt>| {
-                mask.is_none_or(|mask| {
-                    self.masks[mask.first + channel * mask.step] >> self.shift & 1 == 1
-                })
-            };
-            if kept(pixel.before) && kept(pixel.after) {
-                chosen[count] = channel;
-                count += 1;
-            } else {
-                self.write(simd, pixel, channel, [simd.splat(0.0)]);
-            }
-            if count == chosen.len() {
-                self.some::<S, 4>(simd, pixel, gathered, chosen);
-                count = 0;
-            }
-        }
-        match chosen[..count] {
-            [a] => self.some(simd, pixel, gathered, [a]),
-            [a, b] => self.some(simd, pixel, gathered, [a, b]),
-            [a, b, c] => self.some(simd, pixel, gathered, [a, b, c]),
-            _ => {}
-        }
-    }
-
-    #[inline(always)]
-    fn some<S: Simd, const N: usize>(
-        &mut self,
-        simd: S,
-        pixel: Pixel,
-        gathered: &[[u32; 2]],
-        channels: [usize; N],
-    ) {
-        let sums = self.sums::<S, N>(simd, gathered, channels);
-        for (channel, sum) in channels.into_iter().zip(sums) {
-            self.write(simd, pixel, channel, [sum]);
         }
     }
 }

@@ -6,7 +6,7 @@ use shared::mask::{ElementBlocks, MaskSource};
 
 use super::conv::{ConvKernel, Gathered};
 use super::frame::Frame;
-use super::kernels::{Collect, CollectPicked, Elementwise, Live, Picker, Pool, PoolKind};
+use super::kernels::{Collect, Elementwise, Live, Picker, Pool, PoolKind};
 use super::layout::Layout;
 use super::plan::{Op, Program};
 use super::simd::{Kernel, Level, Simd};
@@ -120,27 +120,17 @@ impl Head<'_> {
                         elements: &mut *live,
                         starts: &mut *starts,
                     };
-                    // That a window is 0 in each of many passes is too rare to look for.
-                    let (live, starts): (&[u32], &[u32]) = if index == 0 && lanes > 1 {
+                    // That a live window is 0 in each of the passes is too rare to look for.
+                    let (live, starts): (&[u32], &[u32]) = if index == 0 {
                         (self.frame.outputs, self.frame.starts)
                     } else {
-                        let pixels = if index == 0 {
-                            level.run(CollectPicked {
-                                frame: &self.frame,
-                                live: lists,
-                                input,
-                            });
-                            self.frame.starts.len() - 1
-                        } else {
-                            let pixels = shape.height * shape.width;
-                            level.run(Collect {
-                                channels: shape.channels,
-                                pixels,
-                                live: lists,
-                                input,
-                            });
-                            pixels
-                        };
+                        let pixels = shape.height * shape.width;
+                        level.run(Collect {
+                            channels: shape.channels,
+                            pixels,
+                            live: lists,
+                            input,
+                        });
                         (&live[..starts[pixels] as usize], &starts[..=pixels])
                     };
                     observe(Seen {

@@ -63,33 +63,6 @@ pub(super) struct Collect<'a> {
     pub(super) input: &'a [f32],
 }
 
-/// As [`Collect`], among the live windows that a [`Picker`] has written; what else its output holds
-/// is of no meaning.
-pub(super) struct CollectPicked<'a> {
-    pub(super) frame: &'a Frame<'a>,
-    pub(super) live: Live<'a>,
-    pub(super) input: &'a [f32],
-}
-
-impl Kernel for CollectPicked<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { frame, live, .. } = self;
-        let input = S::slots(self.input);
-        let mut count = 0;
-        for (pixel, window) in frame.starts.windows(2).enumerate() {
-            live.starts[pixel] = count as u32;
-            for element in &frame.outputs[window[0] as usize..window[1] as usize] {
-                live.elements[count] = *element;
-                count += usize::from(simd.any(simd.load(&input[*element as usize])));
-            }
-        }
-        live.starts[frame.starts.len() - 1] = count as u32;
-    }
-}
-
 impl Kernel for Collect<'_> {
     type Output = ();
 

@@ -10,7 +10,6 @@
 //!    bits of sixteen passes are half a word of [`shared::mask`], used as they are.
 //! 4. An input that is 0 in every lane is skipped: most windows of an image's background are 0 in
 //!    every pass.
-//! 5. With one lane, as on a microcontroller, outputs that are dropped are not computed.
 //!
 //! A [`Plan`] is made once, from layers or from an ONNX model, and says how much working memory it
 //! needs; the engine itself allocates nothing. [`Level`] chooses the instructions.

@@ -75,7 +75,7 @@ enum Kind {
 }
 
 impl Level {
-    /// One pass at a time, without vectors: what a microcontroller does.
+    /// One pass at a time, without vectors.
     pub const SCALAR: Self = Self(Kind::Scalar);
     /// Sixteen passes at a time, in code that is vectorised by the compiler as far as it can.
     pub const PLAIN: Self = Self(Kind::Plain);

@@ -1,0 +1,279 @@
+//! The firmware on emulated boards: frames judged as on this machine, and every way to fail.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use device::engine::micro::{F32, Int8, Micro, Number, OwnedPlan};
+use device::inference::{BufferLengths, Buffers, Inference, Settings};
+use shared::image::{Fit, GrayFrame};
+use shared::wire::message::{Hello, Message, Notice, NoticeCode, Report, Statistics};
+use shared::wire::request::{FramePart, Request};
+use tempfile::TempDir;
+use tests::emulated::Emulated;
+use tests::{emulator, firmware, model};
+
+/// Frame numbers that make the firmware fail (app/src/provoke.rs).
+const PANIC: u32 = 0xFFFF_FF01;
+const OVERFLOW: u32 = 0xFFFF_FF02;
+const HANG: u32 = 0xFFFF_FF03;
+
+/// RAM of the smallest microcontrollers that run LeNet.
+const RAM: u32 = 64 * 1024;
+
+fn hello(message: Message) -> Option<Hello> {
+    match message {
+        Message::Hello(hello) => Some(hello),
+        _ => None,
+    }
+}
+
+fn report(message: Message) -> Option<Report> {
+    match message {
+        Message::Report(report) => Some(report),
+        _ => None,
+    }
+}
+
+fn notice(message: Message) -> Option<Notice> {
+    match message {
+        Message::Notice(notice) => Some(notice),
+        _ => None,
+    }
+}
+
+fn statistics(message: Message) -> Option<Statistics> {
+    match message {
+        Message::Statistics(statistics) => Some(statistics),
+        _ => None,
+    }
+}
+
+/// A small plan in a file: two classes of 2 × 2 pixels.
+fn small(folder: &TempDir) -> PathBuf {
+    let path = folder.path().join("small.plan");
+    fs::write(&path, firmware::plan()).expect("written");
+    path
+}
+
+/// Digits that are easy, hard, and none at all, 28 × 28.
+fn pictures() -> Vec<Vec<u8>> {
+    let digit = |thick: i32| {
+        (0..28 * 28)
+            .map(|i| {
+                let (x, y) = (i % 28 - 14, i / 28 - 14);
+                let ring: i32 = x * x + 2 * y * y - 90;
+                if ring.abs() < thick { 250 } else { 0 }
+            })
+            .collect::<Vec<u8>>()
+    };
+    let noise = (0..28 * 28_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    vec![digit(40), digit(5), noise, vec![128; 28 * 28], digit(80)]
+}
+
+/// What this machine says about the pictures, with the engine of a plan.
+fn expected<N: Number>(plan: &Path, pictures: &[Vec<u8>]) -> Vec<Report> {
+    let plan = OwnedPlan::new(&fs::read(plan).expect("a file")).expect("a plan");
+    let plan = plan.view();
+    let settings = Settings {
+        passes: plan.passes(),
+        adaptive: plan.adaptive(),
+        block: 1,
+        normalisation: plan.normalisation(),
+        crop: None,
+        fit: Fit::CenterCrop,
+        thresholds: plan.thresholds(),
+    };
+    let lengths = BufferLengths::new(plan.input(), plan.classes(), &settings);
+    let engine = Micro::<_, N>::new(plan, plan.seed(), vec![0; plan.memory_words()]);
+    let buffers = Buffers {
+        input: vec![0.0; lengths.input],
+        logits: vec![0.0; lengths.logits],
+        record: vec![0.0; lengths.record],
+    };
+    let mut inference: Inference<_, _, 16> =
+        Inference::new(engine.expect("enough memory"), settings, buffers).expect("it fits");
+    (0..)
+        .zip(pictures)
+        .map(|(frame, pixels)| {
+            let picture = GrayFrame::new(28, 28, 28, pixels).expect("whole");
+            let outcome = inference.judge(frame, &picture).expect("judged");
+            outcome.report(frame, 0, 0)
+        })
+        .collect()
+}
+
+#[test]
+fn frames_are_judged_as_on_this_machine() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let model = model::trained();
+    let pictures = pictures();
+    for (board, format) in [
+        ("mps2-an386", "f32"),
+        ("mps2-an386", "int8"),
+        ("mps2-an500", "f32"),
+        ("mps2-an500", "int8"),
+    ] {
+        let plan = folder.path().join(format!("{format}.plan"));
+        let _ = emulator::plan(&model, format, &[], &plan);
+        let expected = match format {
+            "f32" => expected::<F32>(&plan, &pictures),
+            _ => expected::<Int8>(&plan, &pictures),
+        };
+
+        let mut emulated = Emulated::start(board, format, Some(&plan));
+        let hello = emulated.find(hello);
+        assert_eq!(hello.device, board);
+        assert_eq!(hello.engine, format!("micro-{format}").as_str());
+        assert_eq!(hello.input, [1, 28, 28]);
+        assert_eq!(hello.labels.len(), 10);
+        for ((frame, pixels), expected) in (0..).zip(&pictures).zip(expected) {
+            emulated.show(frame, 28, pixels);
+            let mut report = emulated.find(report);
+            assert!(report.captured_us > 0 && report.latency_us > 0);
+            (report.captured_us, report.latency_us) = (0, 0);
+            // To the last bit: no step is left to the processor's taste.
+            assert_eq!(report, expected, "{board} {format}");
+        }
+        emulated.ask(&Request::Greet);
+        let statistics = emulated.find(statistics);
+        let frames = pictures.len() as u32;
+        assert_eq!((statistics.frames, statistics.failed), (frames, 0));
+        assert_eq!(statistics.accepted + statistics.flagged, frames);
+        let line = statistics.line;
+        assert_eq!(
+            (line.received, line.corrupt, line.lost, line.overruns),
+            (7 * frames + 1, 0, 0, 0)
+        );
+        // More than half of the 16 KiB were never used.
+        assert!(statistics.stack_free > 8 * 1024, "{statistics:?}");
+        let used = emulated.variables() + 16 * 1024 - statistics.stack_free;
+        assert!(used <= RAM, "{board} {format}: {used} bytes");
+    }
+}
+
+#[test]
+fn what_arrives_while_a_frame_is_judged_is_kept() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let plan = small(&folder);
+    let mut board = Emulated::start("mps2-an386", "f32", Some(&plan));
+    board.find(hello);
+    for frame in 0..40 {
+        board.show(frame, 2, &[0, 255, 255, frame as u8]);
+    }
+    for frame in 0..40 {
+        assert_eq!(board.find(report).frame, frame);
+    }
+    board.ask(&Request::Greet);
+    let line = board.find(statistics).line;
+    assert_eq!((line.received, line.overruns), (41, 0));
+}
+
+#[test]
+fn impossible_frames_are_answered_and_counted() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let plan = small(&folder);
+    let mut board = Emulated::start("mps2-an386", "f32", Some(&plan));
+    board.find(hello);
+    // More pixels than the model reads.
+    board.show(7, 3, &[0; 9]);
+    let refused = board.find(notice);
+    assert_eq!(
+        (refused.code, refused.detail),
+        (NoticeCode::FrameRefused, 7)
+    );
+    // The first half is missing.
+    board.ask(&Request::Frame(FramePart {
+        frame: 8,
+        width: 2,
+        height: 2,
+        offset: 2,
+        pixels: [1, 2].into_iter().collect(),
+    }));
+    let incomplete = board.find(notice);
+    assert_eq!(
+        (incomplete.code, incomplete.detail),
+        (NoticeCode::FrameIncomplete, 8)
+    );
+    board.show(9, 2, &[0, 50, 100, 255]);
+    assert_eq!(board.find(report).frame, 9);
+    board.ask(&Request::Greet);
+    let statistics = board.find(statistics);
+    assert_eq!((statistics.frames, statistics.failed), (1, 2));
+}
+
+#[test]
+fn a_board_without_a_good_plan_says_so_and_goes_on_saying_so() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let damaged = |name: &str, damage: &dyn Fn(&mut Vec<u8>)| {
+        let mut plan = firmware::plan();
+        damage(&mut plan);
+        let path = folder.path().join(name);
+        fs::write(&path, plan).expect("written");
+        path
+    };
+    let cases = [
+        (None, NoticeCode::PlanMissing),
+        (
+            Some(damaged("flipped", &|plan| {
+                *plan.last_mut().expect("bytes") ^= 1;
+            })),
+            NoticeCode::PlanChecksum,
+        ),
+        (
+            Some(damaged("newer", &|plan| plan[4] += 1)),
+            NoticeCode::PlanVersion,
+        ),
+        (
+            // Behind it memory is 0, which fits no checksum.
+            Some(damaged("cut", &|plan| plan.truncate(plan.len() - 9))),
+            NoticeCode::PlanChecksum,
+        ),
+        (
+            Some(damaged("long", &|plan| plan[11] = 0x0F)),
+            NoticeCode::PlanLength,
+        ),
+    ];
+    for (plan, code) in &cases {
+        let mut board = Emulated::start("mps2-an386", "f32", plan.as_deref());
+        let first = board.hear();
+        assert_eq!(notice(first.message).map(|n| n.code), Some(*code));
+        board.ask(&Request::Greet);
+        let second = board.hear();
+        assert_eq!(notice(second.message).map(|n| n.code), Some(*code));
+        // The same run: it has not started again.
+        assert_eq!((first.sequence, second.sequence), (0, 1));
+    }
+    let mut board = Emulated::start("mps2-an386", "int8", Some(&small(&folder)));
+    assert_eq!(board.find(notice).code, NoticeCode::PlanFormat);
+    // Unasked, it says so again.
+    assert_eq!(board.find(notice).code, NoticeCode::PlanFormat);
+}
+
+#[test]
+fn a_failure_is_told_and_the_board_starts_again() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let plan = small(&folder);
+    for name in ["mps2-an386", "mps2-an500"] {
+        let mut board = Emulated::start(name, "f32", Some(&plan));
+        board.find(hello);
+        for (frame, code, words) in [
+            (PANIC, NoticeCode::Panicked, "provoke.rs:"),
+            (OVERFLOW, NoticeCode::Panicked, "stack overflow"),
+            (HANG, NoticeCode::WatchdogReset, "no turn of the loop ended"),
+        ] {
+            board.show(frame, 2, &[0; 4]);
+            let last_words = board.find(notice);
+            assert_eq!(last_words.code, code, "{last_words:?}");
+            assert!(last_words.text.starts_with(words), "{last_words:?}");
+            // A new run, which knows what ended the one before.
+            let greeting = board.hear();
+            assert_eq!(greeting.sequence, 0);
+            assert!(hello(greeting.message).is_some());
+            assert_eq!(notice(board.hear().message), Some(last_words));
+            board.show(5, 2, &[0, 255, 0, 255]);
+            assert_eq!(board.find(report).frame, 5, "it works again");
+        }
+    }
+}

@@ -178,7 +178,10 @@ impl<'p, M: AsMut<[u32]>, N: Number> Micro<'p, M, N> {
 
     fn stem(&mut self, frame: u32, input: Option<&[f32]>) {
         let memory = self.memory.as_mut();
-        stem::run::<N>(&self.plan, &self.layout, memory, input, |_, _| {});
+        match N::FORMAT {
+            Format::F32 => stem_f32(&self.plan, &self.layout, memory, input),
+            Format::Int8 => stem_int8(&self.plan, &self.layout, memory, input),
+        }
         self.state.frame = Some(frame);
     }
 
@@ -257,18 +260,68 @@ impl<M: AsMut<[u32]>, N: Number> Engine for Micro<'_, M, N> {
         if passes.end > MaskSource::MAX_PASSES {
             return Err(MicroError::PassRange(passes.end - 1));
         }
-        for (pass, logits) in passes.zip(logits.chunks_exact_mut(classes)) {
-            let mut run = pass::Run::<N>::new(&self.plan, &self.layout, self.memory.as_mut());
-            let first = pass - pass % masks::PASSES;
-            if self.state.drawn.is_none() {
-                run.clear();
-            }
-            if self.state.drawn != Some(first) {
-                run.draw(self.masks, frame, first);
-                self.state.drawn = Some(first);
-            }
-            run.pass(pass, logits, |_, _| {});
+        let job = Job {
+            plan: &self.plan,
+            layout: &self.layout,
+            masks: self.masks,
+            memory: self.memory.as_mut(),
+            frame,
+        };
+        match N::FORMAT {
+            Format::F32 => sample_f32(job, passes, logits, &mut self.state.drawn),
+            Format::Int8 => sample_int8(job, passes, logits, &mut self.state.drawn),
         }
         Ok(())
     }
+}
+
+/// A frame whose stem has been run.
+struct Job<'a> {
+    plan: &'a PlanFile<'a>,
+    layout: &'a Layout,
+    masks: MaskSource,
+    memory: &'a mut [u32],
+    frame: u32,
+}
+
+impl Job<'_> {
+    /// Runs passes; `drawn` is the first of those whose masks are drawn.
+    fn sample<N: Number>(self, passes: Range<u32>, logits: &mut [f32], drawn: &mut Option<u32>) {
+        let rows = logits.chunks_exact_mut(self.plan.classes());
+        for (pass, logits) in passes.zip(rows) {
+            let mut run = pass::Run::<N>::new(self.plan, self.layout, self.memory);
+            let first = pass - pass % masks::PASSES;
+            if drawn.is_none() {
+                run.clear();
+            }
+            if *drawn != Some(first) {
+                run.draw(self.masks, self.frame, first);
+                *drawn = Some(first);
+            }
+            run.pass(pass, logits, |_, _| {});
+        }
+    }
+}
+
+// What is generic is compiled where it is used, and a microcontroller's loop is compiled for size;
+// these are compiled as this crate is.
+
+#[inline(never)]
+fn stem_f32(plan: &PlanFile<'_>, layout: &Layout, memory: &mut [u32], input: Option<&[f32]>) {
+    stem::run::<F32>(plan, layout, memory, input, |_, _| {});
+}
+
+#[inline(never)]
+fn stem_int8(plan: &PlanFile<'_>, layout: &Layout, memory: &mut [u32], input: Option<&[f32]>) {
+    stem::run::<Int8>(plan, layout, memory, input, |_, _| {});
+}
+
+#[inline(never)]
+fn sample_f32(job: Job<'_>, passes: Range<u32>, logits: &mut [f32], drawn: &mut Option<u32>) {
+    job.sample::<F32>(passes, logits, drawn);
+}
+
+#[inline(never)]
+fn sample_int8(job: Job<'_>, passes: Range<u32>, logits: &mut [f32], drawn: &mut Option<u32>) {
+    job.sample::<Int8>(passes, logits, drawn);
 }

@@ -74,6 +74,7 @@ impl KeepProbability {
 
 /// The Philox4x32 block function with ten rounds (Salmon et al. 2011, section 3.3).
 #[must_use]
+#[inline]
 pub const fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     const MULTIPLIER_0: u64 = 0xD251_1F53;
     const MULTIPLIER_1: u64 = 0xCD9E_8D57;

@@ -152,9 +152,9 @@ impl Drawing<'_> {
         let (mut channel, mut pixel) = (0, 0);
         let mut place = self.position(0);
         for block in 0..elements.div_ceil(4) {
-            let inside = pixel + 4 < pixels;
             let needed = self.needed.get(block / 32);
-            if inside && needed.is_some_and(|bits| bits >> (block % 32) & 1 == 0) {
+            let skipped = needed.is_some_and(|bits| bits >> (block % 32) & 1 == 0);
+            if skipped && pixel + 4 < pixels {
                 (place, pixel) = (place + 4 * channels, pixel + 4);
                 continue;
             }
@@ -165,13 +165,6 @@ impl Drawing<'_> {
                 block as u32,
                 self.site.keep,
             );
-            if inside {
-                for (byte, word) in bytes[place..].iter_mut().step_by(channels).zip(words) {
-                    *byte = (word >> shift) as u8;
-                }
-                (place, pixel) = (place + 4 * channels, pixel + 4);
-                continue;
-            }
             for word in words {
                 if channel < channels {
                     bytes[place] = (word >> shift) as u8;

@@ -212,25 +212,30 @@ impl View<'_, u8> {
         masks: *const u8,
         values: *const u8,
     ) -> u32 {
-        let [rows, columns] = if SIDE == 0 { size } else { [SIDE; 2] };
-        let (mut masks, mut values) = (masks, values);
         let mut largest = 0;
-        for _ in 0..rows {
-            let (mut mask, mut value) = (masks, values);
-            for _ in 0..columns {
-                // SAFETY: the caller's.
-                let (masks, values) = unsafe {
-                    (
-                        mask.cast::<u32>().read_unaligned(),
-                        value.cast::<u32>().read_unaligned(),
-                    )
-                };
-                largest = dsp::largest_kept(largest, values, masks, self.bit);
-                mask = mask.wrapping_add(self.right[0]);
-                value = value.wrapping_add(self.right[1]);
+        let mut place = |row: usize, column: usize| {
+            let [mask, value] = [0, 1].map(|i| row * self.down[i] + column * self.right[i]);
+            // SAFETY: the caller's.
+            let (mask, value) = unsafe {
+                (
+                    masks.add(mask).cast::<u32>().read_unaligned(),
+                    values.add(value).cast::<u32>().read_unaligned(),
+                )
+            };
+            largest = dsp::largest_kept(largest, value, mask, self.bit);
+        };
+        if SIDE == 2 {
+            // The most usual size has no loop.
+            place(0, 0);
+            place(0, 1);
+            place(1, 0);
+            place(1, 1);
+        } else {
+            for row in 0..size[0] {
+                for column in 0..size[1] {
+                    place(row, column);
+                }
             }
-            masks = masks.wrapping_add(self.down[0]);
-            values = values.wrapping_add(self.down[1]);
         }
         largest
     }

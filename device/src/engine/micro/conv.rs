@@ -286,18 +286,48 @@ impl<'a, N: Number> Task<'a, N> {
         target: &mut Target<'_, N>,
     ) {
         let channels: [usize; C] = core::array::from_fn(|i| channels[i]);
-        let columns = channels.map(|channel| Column::new(&self.weights[channel..], inputs.shift));
-        let sums = channels.map(|channel| N::bias(self.biases[channel]));
-        // SAFETY: `gather` yields places of taps, and `of_column` those within the kernel; from a
-        // channel's first weight on, its weights for all of these lie within the weights.
-        let sums = unsafe { N::sums(inputs.pairs, columns, sums) };
-        for (channel, sum) in channels.into_iter().zip(sums) {
-            let scale = self.scales[channel];
-            match target {
-                Target::Logits(logits) => logits[channel] = N::logit(sum, scale),
-                Target::Values(values) => {
-                    let first = place.first && !self.conv.relu;
-                    N::raise(&mut values[channel], sum, scale, first);
+        debug_assert!(channels.iter().all(|channel| *channel < self.biases.len()));
+        // SAFETY: `take` yields channels of this layer, and each has a bias and weights; from
+        // its first weight on, its weights for all inputs lie within the weights. `gather` yields places
+        // of taps, and `of_column` those within the kernel.
+        let sums = unsafe {
+            let columns = channels
+                .map(|channel| Column::new(self.weights.get_unchecked(channel..), inputs.shift));
+            let sums = channels.map(|channel| N::bias(*self.biases.get_unchecked(channel)));
+            N::sums(inputs.pairs, columns, sums)
+        };
+        // SAFETY: as above.
+        unsafe { self.write(channels, sums, place.first, target) };
+    }
+
+    /// Writes some channels of a pixel, the `first` of its window or not.
+    ///
+    /// # Safety
+    /// The channels are those of this layer.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    unsafe fn write<const C: usize>(
+        &self,
+        channels: [usize; C],
+        sums: [N::Sum; C],
+        first: bool,
+        target: &mut Target<'_, N>,
+    ) {
+        let first = first && !self.conv.relu;
+        // SAFETY: there is a scale for each channel.
+        let scale = |channel: usize| unsafe { *self.scales.get_unchecked(channel) };
+        match target {
+            Target::Logits(logits) => {
+                for (channel, sum) in channels.into_iter().zip(sums) {
+                    logits[channel] = N::logit(sum, scale(channel));
+                }
+            }
+            Target::Values(values) => {
+                let values = &mut values[..self.biases.len()];
+                for (channel, sum) in channels.into_iter().zip(sums) {
+                    // SAFETY: there is a value for each channel.
+                    let value = unsafe { values.get_unchecked_mut(channel) };
+                    N::raise(value, sum, scale(channel), first);
                 }
             }
         }
@@ -325,6 +355,7 @@ impl<'a, N: Number> Task<'a, N> {
     }
 
     #[inline(never)]
+    #[allow(unsafe_code)]
     fn some_packed<const C: usize>(
         &self,
         input: &[u32],
@@ -334,23 +365,10 @@ impl<'a, N: Number> Task<'a, N> {
         let channels: [usize; C] = core::array::from_fn(|i| channels[i]);
         let words = input.len();
         let rows = channels.map(|channel| &self.weights[channel * words..][..words]);
-        let mut sums = channels.map(|channel| N::bias(self.biases[channel]));
-        for (word, values) in input.iter().enumerate() {
-            if *values != 0 {
-                for i in 0..C {
-                    sums[i] = N::multiply_add_packed(sums[i], rows[i][word], *values);
-                }
-            }
-        }
-        for (channel, sum) in channels.into_iter().zip(sums) {
-            let scale = self.scales[channel];
-            match target {
-                Target::Logits(logits) => logits[channel] = N::logit(sum, scale),
-                Target::Values(values) => {
-                    N::raise(&mut values[channel], sum, scale, !self.conv.relu);
-                }
-            }
-        }
+        let biases = channels.map(|channel| N::bias(self.biases[channel]));
+        let sums = N::packed_sums(input, rows, biases);
+        // SAFETY: `take` yields channels of this layer.
+        unsafe { self.write(channels, sums, true, target) };
     }
 }
 

@@ -6,63 +6,12 @@ use super::conv::Column;
 use super::conv::Strip;
 
 /// `a₀·b₀ + a₁·b₁ + sum`, of pairs of signed 16-bit numbers; wraps.
-#[cfg(all(target_arch = "arm", feature = "dsp"))]
-#[inline(always)]
-#[allow(unsafe_code)]
-pub(super) fn multiply_add_pairs(a: u32, b: u32, sum: i32) -> i32 {
-    let result;
-    // SAFETY: the instruction reads and writes these registers only; feature `dsp` says that the
-    // processor has it.
-    unsafe {
-        core::arch::asm!("smlad {r}, {a}, {b}, {s}", r = lateout(reg) result, a = in(reg) a,
-            b = in(reg) b, s = in(reg) sum, options(pure, nomem, nostack));
-    }
-    result
-}
-
-/// As the instruction does it.
 #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
 #[inline(always)]
-pub(super) fn multiply_add_pairs(a: u32, b: u32, sum: i32) -> i32 {
+fn multiply_add_pairs(a: u32, b: u32, sum: i32) -> i32 {
     let low = i32::from(a as i16) * i32::from(b as i16);
     let high = i32::from((a >> 16) as i16) * i32::from((b >> 16) as i16);
     low.wrapping_add(high).wrapping_add(sum)
-}
-
-/// `Σ weightsᵢ·valuesᵢ + sum`, of four signed bytes and four unsigned ones.
-#[inline(always)]
-pub(super) fn multiply_add_fours(weights: u32, values: u32, sum: i32) -> i32 {
-    let [weights, values] = [signed_halves(weights), unsigned_halves(values)];
-    let even = multiply_add_pairs(weights[0], values[0], sum);
-    multiply_add_pairs(weights[1], values[1], even)
-}
-
-/// Bytes 0 and 2, and bytes 1 and 3, as unsigned 16-bit numbers.
-#[inline(always)]
-fn unsigned_halves(bytes: u32) -> [u32; 2] {
-    [bytes & 0x00FF_00FF, bytes >> 8 & 0x00FF_00FF]
-}
-
-/// Bytes 0 and 2, and bytes 1 and 3, as signed 16-bit numbers.
-#[cfg(all(target_arch = "arm", feature = "dsp"))]
-#[inline(always)]
-#[allow(unsafe_code)]
-fn signed_halves(bytes: u32) -> [u32; 2] {
-    let (even, odd);
-    // SAFETY: as above.
-    unsafe {
-        core::arch::asm!("sxtb16 {e}, {b}", "sxtb16 {o}, {b}, ror #8", e = out(reg) even,
-            o = lateout(reg) odd, b = in(reg) bytes, options(pure, nomem, nostack, preserves_flags));
-    }
-    [even, odd]
-}
-
-/// As the instructions do it.
-#[cfg(not(all(target_arch = "arm", feature = "dsp")))]
-#[inline(always)]
-fn signed_halves(bytes: u32) -> [u32; 2] {
-    let extend = |byte: u32| u32::from(i16::from(byte as i8) as u16);
-    [bytes, bytes >> 8].map(|bytes| extend(bytes) | extend(bytes >> 16) << 16)
 }
 
 /// Of four bytes each the larger one of `largest` and `value`, if bit `bit` of the byte of `mask` is
@@ -125,12 +74,11 @@ pub(super) fn gather(strip: Strip<'_, u8>, room: &mut [[u32; 2]]) -> usize {
             "2:",
             "add {end}, {values}, {bytes}",
             "3:",
-            "ldrh {f}, [{values}], #2",
-            "cmp {f}, #0",
-            "beq 4f",
-            "orr {f}, {f}, {f}, lsl #8",
-            "bic {f}, {f}, #0xFF00FF00",
-            "strd {f}, {place}, [{to}], #8",
+            "ldrh r3, [{values}], #2",
+            "cbz r3, 4f",
+            "orr r3, r3, r3, lsl #8",
+            "bic r3, r3, #0xFF00FF00",
+            "strd r3, {place}, [{to}], #8",
             "4:",
             "add {place}, {outputs}",
             "cmp {values}, {end}",
@@ -146,7 +94,7 @@ pub(super) fn gather(strip: Strip<'_, u8>, room: &mut [[u32; 2]]) -> usize {
             place = inout(reg) strip.place => _,
             outputs = in(reg) strip.outputs,
             to = inout(reg) first => end,
-            f = out(reg) _,
+            out("r3") _, // CBZ reads one of the lower registers
             options(nostack)
         );
         end.offset_from_unsigned(first)
@@ -253,4 +201,84 @@ pub(super) unsafe fn sums<const C: usize>(
     }
     let four = [a, b, c, d];
     core::array::from_fn(|i| four[i])
+}
+
+/// As [`super::Number::packed_sums`]: `Σ weightsᵢ·valuesᵢ + sum`, of signed bytes and unsigned ones.
+#[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+#[inline(always)]
+pub(super) fn packed_sums<const C: usize>(
+    values: &[u32],
+    rows: [&[u32]; C],
+    mut sums: [i32; C],
+) -> [i32; C] {
+    for i in 0..C {
+        for (values, weights) in values.iter().zip(&rows[i][..values.len()]) {
+            for (value, weight) in values.to_le_bytes().into_iter().zip(weights.to_le_bytes()) {
+                let product = i32::from(value) * i32::from(weight as i8);
+                sums[i] = sums[i].wrapping_add(product);
+            }
+        }
+    }
+    sums
+}
+
+/// As the instructions do it: bytes 0 and 2, and bytes 1 and 3, become pairs.
+#[cfg(all(target_arch = "arm", feature = "dsp"))]
+macro_rules! packed_in_registers {
+    ($values:expr, [$($sum:ident $row:ident $begin:expr),*]) => {
+        core::arch::asm!(
+            "2:",
+            "ldr {o}, [{at}], #4",
+            "uxtb16 {e}, {o}",
+            "uxtb16 {o}, {o}, ror #8",
+            $(
+                concat!("ldr {v}, [{", stringify!($row), "}], #4"),
+                "sxtb16 {w}, {v}",
+                "sxtb16 {v}, {v}, ror #8",
+                concat!("smlad {", stringify!($sum), "}, {w}, {e}, {", stringify!($sum), "}"),
+                concat!("smlad {", stringify!($sum), "}, {v}, {o}, {", stringify!($sum), "}"),
+            )*
+            "cmp {at}, {end}",
+            "bne 2b",
+            at = inout(reg) $values.start => _,
+            end = in(reg) $values.end,
+            e = out(reg) _,
+            o = out(reg) _,
+            v = out(reg) _,
+            w = out(reg) _,
+            $($row = inout(reg) $begin => _, $sum = inout(reg) $sum,)*
+            options(nostack, readonly)
+        )
+    };
+}
+
+/// As [`super::Number::packed_sums`], of three channels at most.
+#[cfg(all(target_arch = "arm", feature = "dsp"))]
+#[inline(always)]
+#[allow(unsafe_code)]
+pub(super) fn packed_sums<const C: usize>(
+    values: &[u32],
+    rows: [&[u32]; C],
+    sums: [i32; C],
+) -> [i32; C] {
+    assert!(rows.iter().all(|row| row.len() >= values.len()));
+    if values.is_empty() {
+        return sums;
+    }
+    let values = values.as_ptr_range();
+    let begin = |i: usize| rows[i].as_ptr();
+    let [mut a, mut b, mut c] = core::array::from_fn(|i| sums.get(i).copied().unwrap_or(0));
+    // SAFETY: it reads the values from the first to the last, and as many weights of each row; there
+    // are as many.
+    unsafe {
+        match C {
+            1 => packed_in_registers!(values, [a first begin(0)]),
+            2 => packed_in_registers!(values, [a first begin(0), b second begin(1)]),
+            _ => {
+                packed_in_registers!(values, [a first begin(0), b second begin(1), c third begin(2)])
+            }
+        }
+    }
+    let three = [a, b, c];
+    core::array::from_fn(|i| three[i])
 }

@@ -166,8 +166,8 @@ impl Drawing<'_> {
                 self.site.keep,
             );
             for word in words {
-                if channel < channels {
-                    bytes[place] = (word >> shift) as u8;
+                if let Some(byte) = bytes.get_mut(place) {
+                    *byte = (word >> shift) as u8;
                 }
                 (place, pixel) = (place + channels, pixel + 1);
                 if pixel == pixels {
@@ -178,9 +178,15 @@ impl Drawing<'_> {
         }
     }
 
-    /// Where a channel of the dropout lies in memory.
+    /// Where the byte of a channel's first element lies; behind all bytes if there is no such channel.
     fn position(&self, channel: usize) -> usize {
-        let of = |order: &[u32]| order.iter().position(|of| *of as usize == channel);
-        self.order.map_or(Some(channel), of).unwrap_or(channel)
+        match self.order {
+            _ if channel >= self.channels => self.site.elements,
+            Some(order) => {
+                let position = order.iter().position(|of| *of as usize == channel);
+                position.unwrap_or(self.site.elements)
+            }
+            None => channel,
+        }
     }
 }

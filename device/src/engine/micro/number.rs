@@ -59,9 +59,17 @@ pub trait Number: sealed::Sealed + core::fmt::Debug {
     /// A sum that begins with a bias.
     #[doc(hidden)]
     fn bias(word: u32) -> Self::Sum;
-    /// `weights · values + sum`, four of each.
+    /// Adds to the sums of some channels the products of their rows of weights with values, four of each
+    /// in a word.
+    ///
+    /// # Panics
+    /// If a row is shorter than the values.
     #[doc(hidden)]
-    fn multiply_add_packed(sum: Self::Sum, weights: u32, values: u32) -> Self::Sum;
+    fn packed_sums<const C: usize>(
+        values: &[u32],
+        rows: [&[u32]; C],
+        sums: [Self::Sum; C],
+    ) -> [Self::Sum; C];
     /// Writes a sum as an activation, if it is larger than what was written before, at least 0; or else
     /// if it is the `first` of those that may be negative.
     #[doc(hidden)]
@@ -134,8 +142,8 @@ impl Number for F32 {
     fn bias(word: u32) -> f32 {
         f32::from_bits(word)
     }
-    fn multiply_add_packed(sum: f32, _: u32, _: u32) -> f32 {
-        sum
+    fn packed_sums<const C: usize>(_: &[u32], _: [&[u32]; C], sums: [f32; C]) -> [f32; C] {
+        sums
     }
     #[inline(always)]
     fn raise(value: &mut f32, sum: f32, _: u32, first: bool) {
@@ -221,16 +229,16 @@ impl Number for Int8 {
         word as i32
     }
     #[inline(always)]
-    fn multiply_add_packed(sum: i32, weights: u32, values: u32) -> i32 {
-        super::dsp::multiply_add_fours(weights, values, sum)
+    fn packed_sums<const C: usize>(values: &[u32], rows: [&[u32]; C], sums: [i32; C]) -> [i32; C] {
+        super::dsp::packed_sums(values, rows, sums)
     }
     #[inline(always)]
     fn raise(value: &mut u8, sum: i32, scale: u32, _: bool) {
         // What is negative becomes 0, which is the ReLU.
         if sum > 0 {
-            // Rounded to the nearest step; casting clips.
-            let sum = (sum as f32 * f32::from_bits(scale) + 0.5) as u8;
-            *value = sum.max(*value);
+            // Rounded to the nearest step.
+            let sum = (sum as f32 * f32::from_bits(scale) + 0.5) as u32;
+            *value = sum.min(u8::MAX.into()).max((*value).into()) as u8;
         }
     }
     #[inline(always)]

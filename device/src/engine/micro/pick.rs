@@ -170,31 +170,34 @@ impl View<'_, u8> {
     pub(super) fn four_by_four<const SIDE: usize>(&self, output: &mut [u8]) {
         let channels = self.channels();
         let words = channels.div_ceil(32);
-        let room = output.len();
-        assert!(room >= channels && channels >= 4);
+        let Geometry { output: shape, .. } = self.windows;
+        let pixels = shape.height * shape.width;
+        assert!(channels >= 4 && self.live.len() >= pixels * words);
+        assert!(output.len() >= (pixels - 1) * self.right[1] + channels);
         for first in (0..channels).step_by(4) {
             // The last four may lie over those before them.
             let first = first.min(channels - 4);
-            let live = &self.live[first / 32..];
             let (masks, values) = (&self.masks[first..], &self.values[first..]);
-            let output = &mut output[first..];
+            let (live, output) = (&self.live[first / 32..], &mut output[first..]);
             self.windows::<SIDE>(|pixel, window| {
+                // SAFETY: every pixel has so many words.
+                let bits = unsafe { live.get_unchecked(pixel * words) } >> (first % 32);
                 // Where four channels have their bits in two words, they are taken for live.
-                let bits = live[pixel * words] >> (first % 32);
                 if bits.trailing_zeros() >= 4 && first % 32 <= 28 {
                     return;
                 }
                 let [mask, value] = window.first;
-                // SAFETY: as in `one_by_one`; there are four channels from `first` on.
-                let largest = unsafe {
-                    self.four::<SIDE>(
+                // SAFETY: as in `one_by_one`; there are four channels from `first` on, in every pixel of
+                // the output, too.
+                unsafe {
+                    let largest = self.four::<SIDE>(
                         window.size,
                         masks.as_ptr().add(mask),
                         values.as_ptr().add(value),
-                    )
-                };
-                let at = pixel * self.right[1];
-                output[at..at + 4].copy_from_slice(&largest.to_ne_bytes());
+                    );
+                    let output = output.as_mut_ptr().add(pixel * self.right[1]);
+                    output.cast::<u32>().write_unaligned(largest);
+                }
             });
         }
     }

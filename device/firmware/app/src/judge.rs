@@ -2,15 +2,15 @@
 
 use core::fmt;
 
-use device::engine::Engine;
+use device::engine::Engine as _;
 use device::engine::micro::{self, Micro, MicroError, PlanFile, PlanFileError};
-use device::inference::{Inference, Settings};
+use device::inference::{Buffers, Inference, Settings};
 use shared::image::{Fit, GrayFrame};
 use shared::wire::message::{
     Hello, MAX_LABELS, Notice, NoticeCode, Report, SCHEMA_HASH, shortened,
 };
 
-use crate::memory::{CLASSES, Memory};
+use crate::memory::{CLASSES, Memory, Parts};
 use crate::report::text;
 
 /// The number format of this build.
@@ -22,7 +22,7 @@ type Number = micro::F32;
 /// A plan, ready to judge frames.
 #[derive(Debug)]
 pub(crate) struct Judge<'m> {
-    inference: Inference<Micro<'m, &'m mut [u32], Number>, &'m mut [f32], CLASSES>,
+    inference: Inference<Engine<'m>, &'m mut [f32], CLASSES>,
 }
 
 impl<'m> Judge<'m> {
@@ -36,26 +36,9 @@ impl<'m> Judge<'m> {
         bytes: &'m [u8],
         memory: &'m mut Memory,
     ) -> Result<(Self, &'m mut [u8]), Notice> {
-        let plan = PlanFile::parse(bytes).map_err(|error| refusal(plan_code(&error), 0, error))?;
-        let settings = Settings {
-            passes: plan.passes(),
-            adaptive: plan.adaptive(),
-            block: 1,
-            normalisation: plan.normalisation(),
-            crop: None,
-            fit: Fit::CenterCrop,
-            thresholds: plan.thresholds(),
-        };
-        let parts = memory.split(&plan, &settings).map_err(|error| {
-            let needed = u32::try_from(error.needed).unwrap_or(u32::MAX);
-            refusal(NoticeCode::PlanMemory, needed, error)
-        })?;
-        let engine = Micro::new(plan, plan.seed(), parts.engine).map_err(|error| match error {
-            MicroError::Format { .. } => refusal(NoticeCode::PlanFormat, 0, error),
-            _ => refusal(NoticeCode::PlanContent, 0, error),
-        })?;
-        let inference = Inference::new(engine, settings, parts.buffers)
-            .map_err(|error| refusal(NoticeCode::PlanContent, 0, error))?;
+        // One after the other: together they would take twice the stack.
+        let (plan, settings, parts) = prepare(bytes, memory)?;
+        let inference = join(plan, settings, parts.engine, parts.buffers)?;
         Ok((Self { inference }, parts.pixels))
     }
 
@@ -97,6 +80,47 @@ impl<'m> Judge<'m> {
     }
 }
 
+type Engine<'m> = Micro<'m, &'m mut [u32], Number>;
+
+/// Checks a plan and parts the memory.
+#[inline(never)]
+fn prepare<'m>(
+    bytes: &'m [u8],
+    memory: &'m mut Memory,
+) -> Result<(PlanFile<'m>, Settings, Parts<'m>), Notice> {
+    let plan = PlanFile::parse(bytes).map_err(|error| refusal(plan_code(&error), 0, error))?;
+    let settings = Settings {
+        passes: plan.passes(),
+        adaptive: plan.adaptive(),
+        block: 1,
+        normalisation: plan.normalisation(),
+        crop: None,
+        fit: Fit::CenterCrop,
+        thresholds: plan.thresholds(),
+    };
+    let parts = memory.split(&plan, &settings).map_err(|error| {
+        let needed = u32::try_from(error.needed).unwrap_or(u32::MAX);
+        refusal(NoticeCode::PlanMemory, needed, error)
+    })?;
+    Ok((plan, settings, parts))
+}
+
+/// Joins a plan with memory.
+#[inline(never)]
+fn join<'m>(
+    plan: PlanFile<'m>,
+    settings: Settings,
+    engine: &'m mut [u32],
+    buffers: Buffers<&'m mut [f32]>,
+) -> Result<Inference<Engine<'m>, &'m mut [f32], CLASSES>, Notice> {
+    let engine = Micro::new(plan, plan.seed(), engine).map_err(|error| match error {
+        MicroError::Format { .. } => refusal(NoticeCode::PlanFormat, 0, error),
+        _ => refusal(NoticeCode::PlanContent, 0, error),
+    })?;
+    Inference::new(engine, settings, buffers)
+        .map_err(|error| refusal(NoticeCode::PlanContent, 0, error))
+}
+
 fn plan_code(error: &PlanFileError) -> NoticeCode {
     match error {
         PlanFileError::Missing => NoticeCode::PlanMissing,
@@ -108,6 +132,8 @@ fn plan_code(error: &PlanFileError) -> NoticeCode {
     }
 }
 
+/// Not inlined: each would take its own room on the stack.
+#[inline(never)]
 fn refusal(code: NoticeCode, detail: u32, error: impl fmt::Display) -> Notice {
     Notice {
         code,

@@ -8,9 +8,9 @@ use device::inference::{BufferLengths, Buffers, Settings};
 /// Most classes that are counted.
 pub(crate) const CLASSES: usize = 16;
 
-/// Words of working memory: what LeNet on 28×28 pixels takes, in eight bits with 32 adaptive passes (or
-/// any number of passes that is not adaptive), in single precision with 100.
-const WORDS: usize = if cfg!(feature = "int8") { 6240 } else { 13472 };
+/// Words of working memory: what LeNet on 28×28 pixels takes, with up to 100 adaptive passes in single
+/// precision and up to 64 in eight bits (without adaptive passes: any number).
+const WORDS: usize = if cfg!(feature = "int8") { 5760 } else { 12352 };
 
 /// Working memory of the loop besides its stack, sized for the build's number format.
 #[derive(Debug)]

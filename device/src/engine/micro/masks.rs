@@ -85,7 +85,7 @@ fn begin(plan: &PlanFile<'_>, site: usize) -> usize {
 }
 
 /// Draws the masks of `pass` and those beside it that share its bytes. Of the head's first dropout
-/// only the blocks of four elements whose bits are set in `needed`; the others are 0.
+/// only the blocks of four elements whose bits are set in `needed`, and some beside them; the others stay as they are.
 #[inline(never)]
 pub(super) fn draw(
     plan: &PlanFile<'_>,
@@ -146,9 +146,6 @@ impl Drawing<'_> {
         let pixels = elements / channels;
         let shift = self.pass % PASSES_PER_WORD / PASSES * PASSES;
         let pass_block = self.pass / PASSES_PER_WORD;
-        if !self.needed.is_empty() {
-            bytes.fill(0);
-        }
         let (mut channel, mut pixel) = (0, 0);
         let mut place = self.position(0);
         for block in 0..elements.div_ceil(4) {

@@ -51,10 +51,11 @@ impl<'a, N: Number> Run<'a, N> {
         }
     }
 
-    /// Makes ready for the passes of a frame: the stem has worked in the same memory, and what is
-    /// not live is read as 0.
+    /// Makes ready for the passes of a frame: the stem and its input were in the same memory, and what
+    /// is not live is read as 0, as are masks that are not drawn.
     pub(super) fn clear(&mut self) {
         let zero = N::ZERO;
+        self.masks.fill(0);
         self.picked.fill(zero);
         self.areas[0].fill(zero);
         self.areas[1].fill(zero);

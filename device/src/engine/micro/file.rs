@@ -130,12 +130,12 @@ impl fmt::Display for PlanFileError {
             ),
             Self::Length { expected, got } => write!(
                 f,
-                "the plan says that it has {expected} bytes, but there are {got}: it is cut off"
+                "the plan has {expected} bytes, of which {got} are here: it is cut off"
             ),
             Self::Checksum => f.write_str("the plan is damaged: its checksum does not match"),
             Self::Schema { found } => write!(
                 f,
-                "the plan has layout {found:08x}, this program reads {SCHEMA:08x}: export it again"
+                "the plan has another layout ({found:08x}): export it again"
             ),
             Self::Content(what) => write!(f, "the plan makes no sense: {what}"),
         }

@@ -47,9 +47,8 @@ pub(super) fn choose<N: Number>(
         relu: pick.relu,
     };
     match view.side() {
-        1 => N::choose::<1>(&view, output),
+        // The usual one has code of its own, which takes room in flash.
         2 => N::choose::<2>(&view, output),
-        3 => N::choose::<3>(&view, output),
         _ => N::choose::<0>(&view, output),
     }
 }

@@ -140,7 +140,7 @@ impl<'a> Record<'a> {
     /// Where the head begins.
     pub(super) fn pick(self) -> Result<Pick, &'static str> {
         if self.number(0) & KIND != PICK {
-            return Err("the head does not begin with a dropout");
+            return Err("no dropout begins the head");
         }
         Ok(Pick {
             windows: self.geometry(),
@@ -179,7 +179,7 @@ impl<'a> Chain<'a> {
             input == self.shape
         };
         if !fits {
-            return Err("an operation does not fit the one before it");
+            return Err("operations that do not fit");
         }
         match op {
             Op::Conv(conv) => {
@@ -221,7 +221,7 @@ impl<'a> Chain<'a> {
             Op::Relu(_) => {}
             Op::Affine { shape, weights } => {
                 if self.plan.format() == Format::Int8 {
-                    return Err("an operation that eight bits do not have");
+                    return Err("an operation not of eight bits");
                 }
                 self.weights(*weights, Some(2 * shape.channels))?;
             }
@@ -233,7 +233,7 @@ impl<'a> Chain<'a> {
             }
         }
         self.shape = op.output();
-        size(self.shape).ok_or("the shape of an operation's output")?;
+        size(self.shape).ok_or("the shape of an output")?;
         Ok(())
     }
 
@@ -244,7 +244,7 @@ impl<'a> Chain<'a> {
         }
         window(windows)?;
         if windows.kernel != [1, 1] && !pick.relu {
-            return Err("a pooling of negative values at the head's begin");
+            return Err("a pooling of negative values");
         }
         if !pick.scale.is_finite() {
             return Err("the head's scale");
@@ -270,7 +270,7 @@ impl<'a> Chain<'a> {
             None => false,
         };
         if self.plan.format() == Format::Int8 && !last {
-            return Err("the last operation of eight bits is not a linear one");
+            return Err("the last operation is not linear");
         }
         let Shape {
             height,

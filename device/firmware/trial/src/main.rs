@@ -64,6 +64,7 @@ impl Counter {
         Self(timer)
     }
 
+    #[allow(clippy::unused_self)] // Who has the counter knows that it runs.
     fn of<T>(&mut self, work: impl FnOnce() -> T) -> (u32, T) {
         let before = SYST::get_current();
         let result = work();
@@ -112,6 +113,7 @@ fn run(out: &mut HostStream) -> Result<(), Failed> {
     }
 }
 
+#[allow(clippy::large_stack_arrays)] // The emulated board has four megabytes.
 fn all<'i, N: Number>(
     out: &mut HostStream,
     counter: &mut Counter,

@@ -9,8 +9,6 @@ use core::ops::Range;
 
 #[cfg(feature = "std")]
 mod error;
-// Part of it is only for who writes plans.
-#[cfg_attr(not(feature = "alloc"), allow(dead_code, unused_imports))]
 pub mod micro;
 pub mod native;
 #[cfg(feature = "ort")]

@@ -163,6 +163,7 @@ pub(super) struct Header {
     stem: usize,
     head: usize,
     /// Where the weights begin.
+    #[cfg(feature = "alloc")]
     weights: usize,
 }
 
@@ -241,6 +242,7 @@ impl<'a> PlanFile<'a> {
                 sites,
                 stem,
                 head,
+                #[cfg(feature = "alloc")]
                 weights: at,
             },
         };

@@ -1,8 +1,6 @@
 //! An operation as 32 numbers of 16 bits, so that it can be read in place, and the check that
 //! operations follow from each other.
 
-use shared::mask::KeepProbability;
-
 use super::file::{Format, PlanFile, size};
 use super::layout::Words;
 use crate::engine::native::{Conv, Drop, Geometry, Op, Pick, Shape};
@@ -342,10 +340,12 @@ pub(super) use write::{of_op, of_pick, of_site};
 mod write {
     use alloc::vec::Vec;
 
+    use shared::mask::KeepProbability;
+
     use super::{
         AFFINE, AFTER_PER_CHANNEL, AVG_POOL, BEFORE_PER_CHANNEL, CONV, COUNTS_PADDING, DROPOUT,
-        Drop, Geometry, HAS_AFTER, HAS_BEFORE, HAS_ORDER, HAS_POOL, HAS_RELU, KeepProbability,
-        MAX_POOL, NUMBERS, Op, PICK, Pick, RELU, Shape,
+        Drop, Geometry, HAS_AFTER, HAS_BEFORE, HAS_ORDER, HAS_POOL, HAS_RELU, MAX_POOL, NUMBERS,
+        Op, PICK, Pick, RELU, Shape,
     };
 
     /// Numbers to be written; what does not fit 16 bits makes the plan too large.

@@ -193,7 +193,7 @@ impl Head<'_> {
 
 /// What a convolution of the head is about to do.
 #[derive(Debug, Clone, Copy)]
-#[cfg_attr(not(feature = "alloc"), allow(dead_code))] // Who looks needs memory.
+#[cfg_attr(not(feature = "std"), allow(dead_code))] // Only the computation of the limit looks.
 pub(super) struct Seen<'a> {
     /// Its number among the operations of the head.
     pub(super) op: usize,

@@ -1,7 +1,7 @@
 //! A model file made ready to judge frames on Linux: model + engine + buffers + settings.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -289,26 +289,25 @@ impl Session {
 /// Whether a file begins like a plan.
 #[must_use]
 pub fn is_plan(path: &Path) -> bool {
-    plan_bytes(path).is_some()
+    open_plan_file(path).is_some()
+}
+
+/// A file that begins like a plan, behind its magic number. What cannot be read is told by who reads
+/// models.
+fn open_plan_file(path: &Path) -> Option<File> {
+    let mut file = File::open(path).ok()?;
+    let mut magic = [0; PlanFile::MAGIC.len()];
+    file.read_exact(&mut magic).ok()?;
+    (magic == PlanFile::MAGIC).then_some(file)
 }
 
 /// The bytes of a file that begins like a plan.
 fn plan_bytes(path: &Path) -> Option<Vec<u8>> {
-    let read = || -> io::Result<Option<Vec<u8>>> {
-        let mut file = File::open(path)?;
-        let mut magic = [0; PlanFile::MAGIC.len()];
-        match file.read_exact(&mut magic) {
-            Ok(()) if magic == PlanFile::MAGIC => {}
-            _ => return Ok(None),
-        }
-        let mut bytes = magic.to_vec();
-        // No more than the longest plan has, whatever the file is.
-        file.take(PlanFile::LONGEST as u64)
-            .read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
-    };
-    // What cannot be read is told by who reads models.
-    read().unwrap_or(None)
+    let mut bytes = PlanFile::MAGIC.to_vec();
+    // No more than the longest plan has, whatever the file is.
+    let mut file = open_plan_file(path)?.take(PlanFile::LONGEST as u64);
+    file.read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Plans `model` for an engine: native where it fits, else tract, if none is named. `block` is the

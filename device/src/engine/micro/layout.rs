@@ -38,17 +38,21 @@ impl Words {
         Self::values(format, Self::of(format, shape))
     }
 
-    /// Whether every output reads every input: eight bits pack the weights of such layers four to a
-    /// word.
+    /// Whether every output reads every input.
     pub(super) fn is_linear(conv: &Conv) -> bool {
         let input = conv.geometry.input;
         input.height * input.width == 1 && conv.geometry.kernel == [1, 1]
     }
 
+    /// Whether its weights lie four to a word: those of linear layers in eight bits.
+    pub(super) fn is_packed(format: Format, conv: &Conv) -> bool {
+        format == Format::Int8 && Self::is_linear(conv)
+    }
+
     /// Words of the weights of one output channel.
     pub(super) fn taps(format: Format, conv: &Conv) -> Option<usize> {
         let inputs = conv.geometry.input.channels;
-        if format == Format::Int8 && Self::is_linear(conv) {
+        if Self::is_packed(format, conv) {
             return Some(inputs.div_ceil(4));
         }
         let [rows, columns] = conv.geometry.kernel;
@@ -138,7 +142,7 @@ impl Layout {
     /// Room for the lists of a convolution.
     fn lists(&mut self, format: Format, op: &Op) {
         let Op::Conv(conv) = op else { return };
-        if format == Format::Int8 && Words::is_linear(conv) {
+        if Words::is_packed(format, conv) {
             return;
         }
         let input = conv.geometry.input;

@@ -288,8 +288,8 @@ impl Job<'_> {
     /// Runs passes; `drawn` is the first of those whose masks are drawn.
     fn sample<N: Number>(self, passes: Range<u32>, logits: &mut [f32], drawn: &mut Option<u32>) {
         let rows = logits.chunks_exact_mut(self.plan.classes());
+        let mut run = pass::Run::<N>::new(self.plan, self.layout, self.memory);
         for (pass, logits) in passes.zip(rows) {
-            let mut run = pass::Run::<N>::new(self.plan, self.layout, self.memory);
             let first = pass - pass % masks::PASSES;
             if drawn.is_none() {
                 run.clear();

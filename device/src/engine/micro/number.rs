@@ -4,6 +4,7 @@ use bytemuck::Pod;
 
 use super::conv::{Column, Strip};
 use super::file::Format;
+use super::layout::Words;
 use super::pick::View;
 
 /// A number format.
@@ -18,13 +19,10 @@ pub trait Number: sealed::Sealed + core::fmt::Debug {
     type Sum: Copy;
     /// Neighbouring channels that a word of weights is for.
     #[doc(hidden)]
-    const GROUP: usize;
+    const GROUP: usize = Words::group(Self::FORMAT);
     /// Words for each output channel behind the weights; the first is its bias, the last its scale.
     #[doc(hidden)]
-    const CONSTANTS: usize;
-    /// Whether linear layers have four weights in a word.
-    #[doc(hidden)]
-    const PACKED: bool;
+    const CONSTANTS: usize = Words::constants(Self::FORMAT);
 
     /// Nothing.
     #[doc(hidden)]
@@ -105,9 +103,6 @@ impl Number for F32 {
     const FORMAT: Format = Format::F32;
     type Value = f32;
     type Sum = f32;
-    const GROUP: usize = 1;
-    const CONSTANTS: usize = 1;
-    const PACKED: bool = false;
     const ZERO: f32 = 0.0;
 
     #[inline(always)]
@@ -187,9 +182,6 @@ impl Number for Int8 {
     const FORMAT: Format = Format::Int8;
     type Value = u8;
     type Sum = i32;
-    const GROUP: usize = 2;
-    const CONSTANTS: usize = 2;
-    const PACKED: bool = true;
     const ZERO: u8 = 0;
 
     #[inline(always)]

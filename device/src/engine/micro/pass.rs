@@ -98,7 +98,7 @@ impl<'a, N: Number> Run<'a, N> {
                 written |= ends;
                 let input = packed::<N>(conv, from);
                 let task = Task::<N>::new(conv, self.plan.weights(), Some(&masks), input);
-                if N::PACKED && Words::is_linear(conv) {
+                if Words::is_packed(N::FORMAT, conv) {
                     task.packed(&mut target);
                 } else {
                     task.run(&mut self.gathered, &mut target);

@@ -125,11 +125,9 @@ impl Ranges {
         let channels = self.plan.program().pick.windows.output.channels;
         let mut logits = vec![0.0; plan.classes()];
         let noted = &mut self.head;
+        let mut run = pass::Run::<F32>::new(&plan, &layout, &mut self.memory);
+        run.clear();
         for pass in 0..passes {
-            let mut run = pass::Run::<F32>::new(&plan, &layout, &mut self.memory);
-            if pass == 0 {
-                run.clear();
-            }
             if pass % masks::PASSES == 0 {
                 run.draw(MaskSource::new(plan.seed()), self.inputs, pass);
             }

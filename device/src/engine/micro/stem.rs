@@ -95,7 +95,7 @@ pub(super) fn run<N: Number>(
         if let Op::Conv(conv) = &op {
             let task = Task::<N>::new(conv, plan.weights(), None, packed::<N>(conv, from));
             let mut target = Target::Values(&mut *write);
-            if N::PACKED && Words::is_linear(conv) {
+            if Words::is_packed(N::FORMAT, conv) {
                 task.packed(&mut target);
             } else {
                 task.run(&mut gathered, &mut target);
@@ -177,7 +177,7 @@ fn mark<N: Number>(
 /// What a convolution reads: of one whose weights are four to a word whole words, of which the last
 /// may hold what is no input.
 pub(super) fn packed<'v, N: Number>(conv: &Conv, values: &'v [N::Value]) -> &'v [N::Value] {
-    if N::PACKED && Words::is_linear(conv) {
+    if Words::is_packed(N::FORMAT, conv) {
         &values[..4 * Words::taps(N::FORMAT, conv).unwrap_or(0)]
     } else {
         &values[..Words::of(N::FORMAT, conv.geometry.input)]

@@ -1,7 +1,10 @@
 use std::string::{String, ToString};
 use std::vec::Vec;
 
+use shared::mask::MaskSource;
 use thiserror::Error;
+
+use super::CallError;
 
 /// Why an engine could not be built or could not serve a frame.
 #[derive(Debug, Error)]
@@ -60,6 +63,20 @@ pub enum EngineError {
     /// An engine was asked to run blocks of no pass.
     #[error("an engine needs blocks of at least one pass")]
     EmptyBlock,
+}
+
+impl From<CallError> for EngineError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::InputLength { expected, got } => Self::InputLength { expected, got },
+            CallError::LogitsLength { expected, got } => Self::LogitsLength { expected, got },
+            CallError::NoFrame => Self::NoFrame,
+            CallError::PassRange(pass) => Self::PassRange {
+                pass,
+                last: MaskSource::MAX_PASSES - 1,
+            },
+        }
+    }
 }
 
 impl EngineError {

@@ -7,6 +7,7 @@
 use core::fmt;
 use core::ops::Range;
 
+mod call;
 #[cfg(feature = "std")]
 mod error;
 pub mod micro;
@@ -22,6 +23,7 @@ pub mod split;
 #[cfg(feature = "tract")]
 pub mod tract;
 
+pub use call::CallError;
 #[cfg(feature = "std")]
 pub use error::EngineError;
 #[cfg(feature = "onnx")]

@@ -40,6 +40,7 @@ use core::ops::Range;
 
 use shared::mask::MaskSource;
 
+use super::call::{CallError, check_input, check_passes};
 use super::{Engine, InputShape};
 pub use file::{Format, PlanFile, PlanFileError};
 use layout::Layout;
@@ -71,24 +72,8 @@ pub enum MicroError {
         /// Bytes given.
         got: usize,
     },
-    /// The input has the wrong length.
-    InputLength {
-        /// Values that the model reads.
-        expected: usize,
-        /// Values given.
-        got: usize,
-    },
-    /// No frame has begun.
-    NoFrame,
-    /// The buffer for the logits has the wrong length.
-    LogitsLength {
-        /// Passes × classes.
-        expected: usize,
-        /// Its length.
-        got: usize,
-    },
-    /// A pass beyond the last that masks are defined for.
-    PassRange(u32),
+    /// A call that makes no sense.
+    Call(CallError),
 }
 
 impl fmt::Display for MicroError {
@@ -102,23 +87,18 @@ impl fmt::Display for MicroError {
                 f,
                 "the plan needs {expected} bytes of working memory, there are {got}"
             ),
-            Self::InputLength { expected, got } => {
-                write!(f, "an input of {got} values, the model reads {expected}")
-            }
-            Self::NoFrame => f.write_str("passes were asked for before a frame"),
-            Self::LogitsLength { expected, got } => {
-                write!(f, "a buffer of {got} values for {expected} logits")
-            }
-            Self::PassRange(pass) => write!(
-                f,
-                "pass {pass} is beyond the last, {}",
-                MaskSource::MAX_PASSES - 1
-            ),
+            Self::Call(error) => error.fmt(f),
         }
     }
 }
 
 impl core::error::Error for MicroError {}
+
+impl From<CallError> for MicroError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
 
 impl PlanFile<'_> {
     /// Working memory that the plan needs, in words of 32 bits.
@@ -218,13 +198,7 @@ impl<M: AsMut<[u32]>, N: Number> Engine for Micro<'_, M, N> {
 
     fn begin(&mut self, frame: u32, input: &[f32]) -> Result<(), MicroError> {
         self.state = State::default();
-        let expected = self.plan.input().len();
-        if input.len() != expected {
-            return Err(MicroError::InputLength {
-                expected,
-                got: input.len(),
-            });
-        }
+        check_input(self.plan.input().len(), input)?;
         self.stem(frame, Some(input));
         Ok(())
     }
@@ -248,18 +222,8 @@ impl<M: AsMut<[u32]>, N: Number> Engine for Micro<'_, M, N> {
     }
 
     fn sample(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), MicroError> {
-        let frame = self.state.frame.ok_or(MicroError::NoFrame)?;
-        let classes = self.plan.classes();
-        let expected = passes.len() * classes;
-        if logits.len() != expected {
-            return Err(MicroError::LogitsLength {
-                expected,
-                got: logits.len(),
-            });
-        }
-        if passes.end > MaskSource::MAX_PASSES {
-            return Err(MicroError::PassRange(passes.end - 1));
-        }
+        let frame = self.state.frame.ok_or(CallError::NoFrame)?;
+        check_passes(self.plan.classes(), &passes, logits)?;
         let job = Job {
             plan: &self.plan,
             layout: &self.layout,

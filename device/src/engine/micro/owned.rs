@@ -41,8 +41,6 @@ mod engine {
     use std::vec;
     use std::vec::Vec;
 
-    use shared::mask::MaskSource;
-
     use super::OwnedPlan;
     use crate::engine::micro::{F32, Format, Int8, Micro, MicroError, Number, State};
     use crate::engine::{Engine, EngineError, InputShape};
@@ -84,13 +82,7 @@ mod engine {
     impl From<MicroError> for EngineError {
         fn from(error: MicroError) -> Self {
             match error {
-                MicroError::InputLength { expected, got } => Self::InputLength { expected, got },
-                MicroError::LogitsLength { expected, got } => Self::LogitsLength { expected, got },
-                MicroError::NoFrame => Self::NoFrame,
-                MicroError::PassRange(pass) => Self::PassRange {
-                    pass,
-                    last: MaskSource::MAX_PASSES - 1,
-                },
+                MicroError::Call(error) => error.into(),
                 MicroError::Format { engine, .. } => Self::prepare(engine.engine(), "plan", &error),
                 MicroError::Memory { .. } => Self::prepare("micro", "plan", &error),
             }

@@ -10,10 +10,10 @@ use shared::triage::Thresholds;
 
 use super::file::{HEADER, UNCOVERED};
 use super::{About, F32, Format, Int8, Micro, MicroError, Number, PlanFile, PlanFileError, Ranges};
-use crate::engine::Engine;
 use crate::engine::native::Plan;
 use crate::engine::native::tests::networks::{Builder, networks, numbers, random_network, window};
 use crate::engine::native::tests::reference::reference;
+use crate::engine::{CallError, Engine};
 
 const SEED: u64 = 11;
 
@@ -352,26 +352,31 @@ fn calls_that_make_no_sense_are_refused() {
     );
     let mut engine = engine::<F32>(plan);
     let mut row = [0.0; 10];
-    assert_eq!(engine.sample(0..1, &mut row), Err(MicroError::NoFrame));
+    assert_eq!(
+        engine.sample(0..1, &mut row),
+        Err(CallError::NoFrame.into())
+    );
     assert_eq!(
         engine.begin(0, &[0.0; 5]),
-        Err(MicroError::InputLength {
+        Err(CallError::InputLength {
             expected: 784,
             got: 5
-        })
+        }
+        .into())
     );
     assert_eq!(engine.begin(0, &[0.0; 784]), Ok(()));
     assert_eq!(
         engine.sample(0..2, &mut row),
-        Err(MicroError::LogitsLength {
+        Err(CallError::LogitsLength {
             expected: 20,
             got: 10
-        })
+        }
+        .into())
     );
     let last = MaskSource::MAX_PASSES;
     assert_eq!(
         engine.sample(last..last + 1, &mut row),
-        Err(MicroError::PassRange(last))
+        Err(CallError::PassRange(last).into())
     );
     assert_eq!(engine.sample(last - 1..last, &mut row), Ok(()));
 }

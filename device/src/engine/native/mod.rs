@@ -42,6 +42,7 @@ use core::ops::Range;
 
 use shared::mask::MaskSource;
 
+use super::call::{CallError, check_input, check_passes};
 use super::{Engine, InputShape};
 use frame::Frame;
 use head::Head;
@@ -68,47 +69,26 @@ const NAME: &str = "native";
 pub enum NativeError {
     /// The working memory is shorter than [`Program::scratch`] says.
     Scratch,
-    /// The input has the wrong length.
-    InputLength {
-        /// Values that the model reads.
-        expected: usize,
-        /// Values given.
-        got: usize,
-    },
-    /// No frame has begun.
-    NoFrame,
-    /// The buffer for the logits has the wrong length.
-    LogitsLength {
-        /// Passes × classes.
-        expected: usize,
-        /// Its length.
-        got: usize,
-    },
-    /// A pass beyond the last that masks are defined for.
-    PassRange(u32),
+    /// A call that makes no sense.
+    Call(CallError),
 }
 
 impl fmt::Display for NativeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Scratch => f.write_str("the working memory is too short for this model"),
-            Self::InputLength { expected, got } => {
-                write!(f, "an input of {got} values, the model reads {expected}")
-            }
-            Self::NoFrame => f.write_str("passes were asked for before a frame"),
-            Self::LogitsLength { expected, got } => {
-                write!(f, "a buffer of {got} values for {expected} logits")
-            }
-            Self::PassRange(pass) => write!(
-                f,
-                "pass {pass} is beyond the last, {}",
-                MaskSource::MAX_PASSES - 1
-            ),
+            Self::Call(error) => error.fmt(f),
         }
     }
 }
 
 impl core::error::Error for NativeError {}
+
+impl From<CallError> for NativeError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
 
 /// Working memory, given by the caller; [`Program::scratch`] tells the lengths.
 #[derive(Debug, Clone, Default)]
@@ -179,7 +159,7 @@ impl<F: AsMut<[f32]>, W: AsMut<[u32]>> Engine for Native<'_, F, W> {
 
     fn begin(&mut self, frame: u32, input: &[f32]) -> Result<(), NativeError> {
         self.frame = None;
-        check_input(&self.program, input)?;
+        check_input(self.program.input.len(), input)?;
         let layout = Layout::new(&self.program, self.level);
         let Scratch {
             frame_values,
@@ -193,8 +173,8 @@ impl<F: AsMut<[f32]>, W: AsMut<[u32]>> Engine for Native<'_, F, W> {
     }
 
     fn sample(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), NativeError> {
-        let frame_number = self.frame.ok_or(NativeError::NoFrame)?;
-        check_passes(&self.program, &passes, logits)?;
+        let frame_number = self.frame.ok_or(CallError::NoFrame)?;
+        check_passes(self.program.classes, &passes, logits)?;
         let layout = Layout::new(&self.program, self.level);
         let Scratch {
             frame_values,
@@ -219,34 +199,4 @@ impl<F: AsMut<[f32]>, W: AsMut<[u32]>> Engine for Native<'_, F, W> {
         );
         Ok(())
     }
-}
-
-fn check_input(program: &Program<'_>, input: &[f32]) -> Result<(), NativeError> {
-    let expected = program.input.len();
-    if input.len() == expected {
-        Ok(())
-    } else {
-        Err(NativeError::InputLength {
-            expected,
-            got: input.len(),
-        })
-    }
-}
-
-fn check_passes(
-    program: &Program<'_>,
-    passes: &Range<u32>,
-    logits: &[f32],
-) -> Result<(), NativeError> {
-    let expected = passes.len() * program.classes;
-    if logits.len() != expected {
-        return Err(NativeError::LogitsLength {
-            expected,
-            got: logits.len(),
-        });
-    }
-    if passes.end > MaskSource::MAX_PASSES {
-        return Err(NativeError::PassRange(passes.end - 1));
-    }
-    Ok(())
 }

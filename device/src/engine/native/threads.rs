@@ -15,7 +15,8 @@ use super::layout::Layout;
 use super::limit::{Census, dense_multiply_adds, of_stem};
 use super::plan::Plan;
 use super::simd::Level;
-use super::{NAME, NativeError, check_input, check_passes, frame};
+use super::{NAME, NativeError, frame};
+use crate::engine::call::{CallError, check_input, check_passes};
 use crate::engine::{Engine, EngineError, InputShape};
 
 /// Multiply-adds, zeros included, that take longer than waking a thread: some tenths of a
@@ -64,13 +65,7 @@ struct HeadMemory {
 impl From<NativeError> for EngineError {
     fn from(error: NativeError) -> Self {
         match error {
-            NativeError::InputLength { expected, got } => Self::InputLength { expected, got },
-            NativeError::LogitsLength { expected, got } => Self::LogitsLength { expected, got },
-            NativeError::NoFrame => Self::NoFrame,
-            NativeError::PassRange(pass) => Self::PassRange {
-                pass,
-                last: MaskSource::MAX_PASSES - 1,
-            },
+            NativeError::Call(error) => error.into(),
             NativeError::Scratch => Self::run(NAME, "head", &error),
         }
     }
@@ -131,10 +126,10 @@ impl NativeEngine {
     /// # Errors
     /// As [`Engine::sample`].
     pub fn necessary_multiply_adds(&mut self, passes: u32) -> Result<u64, EngineError> {
-        let frame = self.frame.ok_or(NativeError::NoFrame)?;
+        let frame = self.frame.ok_or(CallError::NoFrame)?;
         let program = self.shared.plan.program();
         let mut logits = vec![0.0; passes as usize * program.classes];
-        check_passes(&program, &(0..passes), &logits)?;
+        check_passes(program.classes, &(0..passes), &logits)?;
         let mut census = Census::new(&program);
         // One pass at a time, so that no lane is of another pass.
         for pass in 0..passes {
@@ -172,7 +167,7 @@ impl Engine for NativeEngine {
         self.frame = None;
         let shared = &*self.shared;
         let program = shared.plan.program();
-        check_input(&program, input)?;
+        check_input(program.input.len(), input)?;
         // They need a moment to wake up, which the stem takes anyway.
         self.workers[..self.helped].iter().for_each(Worker::wake);
         let mut memory = shared.frame.write().unwrap_or_else(PoisonError::into_inner);
@@ -183,8 +178,8 @@ impl Engine for NativeEngine {
     }
 
     fn sample(&mut self, passes: Range<u32>, logits: &mut [f32]) -> Result<(), EngineError> {
-        let frame = self.frame.ok_or(NativeError::NoFrame)?;
-        check_passes(&self.shared.plan.program(), &passes, logits)?;
+        let frame = self.frame.ok_or(CallError::NoFrame)?;
+        check_passes(self.shared.plan.program().classes, &passes, logits)?;
         let classes = self.shared.plan.classes;
         // Whole vectors, so that no two threads compute the same one.
         let lanes = self.shared.level.lanes() as u32;

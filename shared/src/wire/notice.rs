@@ -49,11 +49,18 @@ pub enum NoticeCode {
     FrameIncomplete = 11,
     /// Little is left of the stack; the detail is how many bytes.
     StackLow = 12,
+    /// Another model is in force; the detail is the CRC-32 of its file.
+    ModelSwapped = 13,
+    /// A new model was refused and the one before stays in force; the text says why.
+    ModelRefused = 14,
+    /// A new model failed in its first frames and the one before is in force again; the detail is the
+    /// CRC-32 of that one's file, the text says why.
+    ModelRolledBack = 15,
 }
 
 impl NoticeCode {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::PlanMissing,
         Self::PlanVersion,
         Self::PlanLength,
@@ -67,6 +74,9 @@ impl NoticeCode {
         Self::FrameRefused,
         Self::FrameIncomplete,
         Self::StackLow,
+        Self::ModelSwapped,
+        Self::ModelRefused,
+        Self::ModelRolledBack,
     ];
 
     /// Whether the device does not do its work: there is nothing that it could run, or what it ran
@@ -93,6 +103,9 @@ impl NoticeCode {
             Self::FrameRefused => "frame_refused",
             Self::FrameIncomplete => "frame_incomplete",
             Self::StackLow => "stack_low",
+            Self::ModelSwapped => "model_swapped",
+            Self::ModelRefused => "model_refused",
+            Self::ModelRolledBack => "model_rolled_back",
         }
     }
 }

@@ -51,7 +51,9 @@ impl Device {
             let length = self.said.read_line(&mut line).expect("text");
             assert!(length > 0, "the device ended after {lines:?}");
             let report = line.starts_with("REPORT");
-            lines.push(line);
+            if !line.trim().is_empty() {
+                lines.push(line);
+            }
             if report {
                 return lines;
             }

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use device::inference::Tally;
+use device::inference::{Tally, Timing};
 use device::session::{EngineKind, Options, Session};
 use device::source::{Frame, Source, SourceUri};
 use shared::image::{Fit, Rect};
@@ -288,7 +288,7 @@ fn judge_all(
                     tally.message(source.elapsed().as_micros() as u64, false),
                 ))?;
             }
-            service.status(&status(&tally, &models.session));
+            service.status(&status(tally, &models.session));
             greeted = Some(Instant::now());
         }
         models.turn(args, link)?;
@@ -311,6 +311,7 @@ fn judge_all(
             }
             Err(error) => return Err(error.into()),
         }
+        let age = source.elapsed().saturating_sub(picture.captured);
         let outcome = picture
             .view()
             .map_err(anyhow::Error::from)
@@ -318,11 +319,12 @@ fn judge_all(
         match outcome {
             Ok(outcome) => {
                 tally.count(outcome.causes);
-                let latency = source.elapsed().saturating_sub(picture.captured);
-                let latency_us = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
-                let report =
-                    outcome.report(number, picture.captured.as_micros() as u64, latency_us);
-                link.send(&Message::Report(report))?;
+                let timing = Timing {
+                    captured_us: picture.captured.as_micros() as u64,
+                    age_us: microseconds(age),
+                    latency_us: microseconds(source.elapsed().saturating_sub(picture.captured)),
+                };
+                link.send(&Message::Report(outcome.report(number, timing)))?;
             }
             Err(error) => {
                 tracing::error!("frame {number}: {error:#}");
@@ -331,4 +333,9 @@ fn judge_all(
         }
     }
     Ok(())
+}
+
+/// As many as a message has room for.
+fn microseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }

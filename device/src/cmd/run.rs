@@ -21,7 +21,7 @@ use shared::image::{Fit, Rect};
 use shared::wire::message::Message;
 
 use self::link::{Link, Wire};
-use self::service::Service;
+use self::service::Watchdog;
 use self::swap::Models;
 use self::thresholds::ThresholdArgs;
 use super::ModelArgs;
@@ -148,18 +148,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     tell_calibration(args, session);
 
     let mut tally = Tally::default();
-    let mut service = Service::new();
-    service.ready();
+    let mut watchdog = Watchdog::new();
+    service::ready();
     let result = judge_all(
         args,
         &mut models,
-        &mut service,
+        &mut watchdog,
         &mut source,
         &mut link,
         &mut tally,
         &stop,
     );
-    service.stopping();
+    service::stopping();
     let goodbye = link.send(&Message::Statistics(
         tally.message(source.elapsed().as_micros() as u64, true),
     ));
@@ -266,7 +266,7 @@ fn status(tally: &Tally, session: &Session) -> String {
 fn judge_all(
     args: &Args,
     models: &mut Models,
-    service: &mut Service,
+    watchdog: &mut Watchdog,
     source: &mut Source,
     link: &mut Link,
     tally: &mut Tally,
@@ -279,7 +279,7 @@ fn judge_all(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        service.alive();
+        watchdog.feed();
         if greeted.is_none_or(|at| at.elapsed() >= interval) {
             // Again and again, so that a monitor that joins late learns whom it listens to.
             link.greet()?;
@@ -288,7 +288,7 @@ fn judge_all(
                     tally.message(source.elapsed().as_micros() as u64, false),
                 ))?;
             }
-            service.status(&status(tally, &models.session));
+            service::status(&status(tally, &models.session));
             greeted = Some(Instant::now());
         }
         models.turn(args, link)?;
@@ -298,7 +298,7 @@ fn judge_all(
                 && !stop.load(Ordering::Relaxed)
             {
                 thread::sleep(rest.min(TURN));
-                service.alive();
+                watchdog.feed();
             }
         }
         match source.next_frame(&mut picture) {

@@ -4,14 +4,28 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-/// The service manager's view of this program.
-pub(super) struct Service {
-    /// Between two signs of life: a quarter of what the watchdog allows; `None` without a watchdog.
+/// Everything is open, and frames are looked for from now on.
+pub(super) fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// One line for `systemctl status`.
+pub(super) fn status(text: &str) {
+    tell(&[NotifyState::Status(text)]);
+}
+
+pub(super) fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// The service manager's watchdog, which ends a program that shows no sign of life.
+pub(super) struct Watchdog {
+    /// Between two signs: a quarter of what is allowed; `None` without a watchdog.
     interval: Option<Duration>,
     last: Option<Instant>,
 }
 
-impl Service {
+impl Watchdog {
     pub(super) fn new() -> Self {
         Self {
             interval: sd_notify::watchdog_enabled().map(|allowed| allowed / 4),
@@ -19,14 +33,9 @@ impl Service {
         }
     }
 
-    /// Everything is open, and frames are looked for from now on.
-    pub(super) fn ready(&self) {
-        tell(&[NotifyState::Ready]);
-    }
-
     /// A turn of the loop has begun. Nothing else feeds the watchdog, so that an engine or a line that
     /// hangs is noticed; waiting for a camera are turns, too.
-    pub(super) fn alive(&mut self) {
+    pub(super) fn feed(&mut self) {
         let Some(interval) = self.interval else {
             return;
         };
@@ -34,15 +43,6 @@ impl Service {
             tell(&[NotifyState::Watchdog]);
             self.last = Some(Instant::now());
         }
-    }
-
-    /// One line for `systemctl status`.
-    pub(super) fn status(&self, text: &str) {
-        tell(&[NotifyState::Status(text)]);
-    }
-
-    pub(super) fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
     }
 }
 

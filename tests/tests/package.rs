@@ -100,7 +100,7 @@ fn installed_run_and_removed(arch: &str) {
     fs::copy(model::trained(), shared.join("model.onnx")).expect("copied");
     fs::write(shared.join("bad.onnx"), "no model").expect("written");
     let frames: Vec<u8> = (0..6 * 28 * 28_u32)
-        .map(|at| (at * at >> 5) as u8)
+        .map(|at| ((at * at) >> 5) as u8)
         .collect();
     fs::write(shared.join("frames"), frames).expect("written");
 

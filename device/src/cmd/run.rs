@@ -1,5 +1,6 @@
 //! `device run`: frames in, flags out.
 
+mod camera;
 mod link;
 mod thresholds;
 
@@ -11,21 +12,30 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use device::inference::Tally;
 use device::session::{Options, Session};
-use device::source::{Frame, Source, SourceUri};
+use device::source::{Frame, Next, Source, SourceUri};
 use shared::image::{Fit, Rect};
 use shared::wire::message::Message;
 
+use self::camera::CameraArgs;
 use self::link::{Link, Wire};
 use self::thresholds::ThresholdArgs;
 use super::ModelArgs;
+
+/// How long one wait for a camera lasts before the line and the stop flag have their turn.
+const WAIT: Duration = Duration::from_millis(200);
 
 /// Judge frames and send a report for each over the serial line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   device run --model model.onnx --source mnist:test --limit 20
   device run --model model.onnx --source pictures/ --serial /dev/ttyUSB0 --wire text
-  ffmpeg -i /dev/video0 -pix_fmt gray -f rawvideo - | \\
-    device run --model model.onnx --source raw:640x480:- --serial /dev/ttyTHS1
+  device run --model model.onnx --source v4l2:/dev/video0 --camera-size 640x480 \\
+    --control auto_exposure=1 --control exposure_time_absolute=100 --serial /dev/ttyTHS1
+  ffmpeg -i film.mp4 -pix_fmt gray -f rawvideo - | \\
+    device run --model model.onnx --source raw:640x480:-
+
+Of a camera the newest frame is judged, and those in between are left out. A camera that is
+unplugged, or stalls, is waited for; device cameras lists cameras and their controls.
 
 Thresholds come from the model file; the --max-… and --min-… options replace single ones.
 SIGINT or SIGTERM end the run after the frame at hand, with a last statistics message.
@@ -33,9 +43,12 @@ Exit codes: 0 done, 1 failed (also if a frame could not be read or judged), 2 wr
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// mnist:test, fashion-mnist:test, a folder, a picture, or raw:WIDTHxHEIGHT:PATH.
+    /// v4l2:/dev/video0 (or any path to a camera), mnist:test, fashion-mnist:test, a folder, a
+    /// picture, or raw:WIDTHxHEIGHT:PATH.
     #[arg(long, default_value = "mnist:test", value_name = "URI")]
     source: SourceUri,
+    #[command(flatten)]
+    camera: CameraArgs,
     /// Serial port to send reports to, `stdout`, or `file:PATH` to append them to a file.
     #[arg(long, default_value = "stdout", value_name = "PATH")]
     serial: String,
@@ -103,7 +116,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     .context("cannot catch signals")?;
 
     let mut session = open_session(args)?;
-    let mut source = Source::open(&args.source, &stop)?;
+    let mut source = Source::open_with(&args.source, &args.camera.options(), &stop)?;
     let mut link = Link::open(args, &session, &stop)?;
     tracing::info!(
         "{}{} passes a frame by the {} engine, masks of seed {}, {} classes",
@@ -205,10 +218,8 @@ fn judge_all(
     let interval = Duration::from_secs(args.hello_interval);
     let mut greeted: Option<Instant> = None;
     let mut picture = Frame::default();
-    for number in 0..args.limit.unwrap_or(u32::MAX) {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
+    let mut number = 0;
+    while number < args.limit.unwrap_or(u32::MAX) && !stop.load(Ordering::Relaxed) {
         if greeted.is_none_or(|at| at.elapsed() >= interval) {
             // Again and again, so that a monitor that joins late learns whom it listens to.
             link.greet()?;
@@ -223,12 +234,14 @@ fn judge_all(
             let due = Duration::from_secs_f64(f64::from(number) / fps);
             thread::sleep(due.saturating_sub(source.elapsed()));
         }
-        match source.next_frame(&mut picture) {
-            Ok(true) => {}
-            Ok(false) => break,
+        match source.poll_frame(&mut picture, WAIT) {
+            Ok(Next::Frame) => {}
+            Ok(Next::NotYet) => continue,
+            Ok(Next::End) => break,
             Err(error) if source.survives(&error) => {
                 tracing::error!("frame {number}: {error}");
                 tally.count_failed();
+                number += 1;
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -256,6 +269,7 @@ fn judge_all(
                 tally.count_failed();
             }
         }
+        number += 1;
     }
     Ok(())
 }

@@ -23,8 +23,8 @@ pub use pictures::{PictureError, is_picture, read_picture};
 use shared::image::{GrayFrame, ImageError};
 pub use v4l2::{CameraInfo, ControlInfo, FormatInfo, SizeInfo, cameras};
 
-use self::live::{Live, monotonic};
-use self::v4l2::V4l2Camera;
+use self::live::Live;
+use self::v4l2::{V4l2Camera, monotonic};
 
 /// The folder that downloads and build output are kept in: `$MCDROPOUT_CACHE`, else
 /// `$XDG_CACHE_HOME/mcdropout`, else `~/.cache/mcdropout`. `None` if no home folder is known.

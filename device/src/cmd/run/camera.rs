@@ -16,9 +16,8 @@ pub(super) struct CameraArgs {
     /// Form of a camera's pictures: grey, nv12, yuyv or mjpeg; the first that it has, if not given.
     #[arg(long, value_name = "FORMAT")]
     camera_format: Option<PixelFormat>,
-    /// Set a camera's control before it starts, by the name that v4l2-ctl gives it; repeat for more,
-    /// in this order.
-    #[arg(long = "control", value_name = "NAME=VALUE", value_parser = control)]
+    /// Set a camera's controls before it starts, in this order, by the names that v4l2-ctl gives them.
+    #[arg(long = "control", value_name = "NAME=VALUE,…", value_delimiter = ',', value_parser = control)]
     controls: Vec<(String, i32)>,
     /// Seconds without a frame after which a camera counts as lost; 2, or five frames if these take
     /// longer, if not given.

@@ -15,8 +15,9 @@ pub use self::list::{CameraInfo, FormatInfo, SizeInfo, cameras};
 
 use self::abi::{Format, PictureFormat, StreamParameters, buffer_flag, capability};
 use self::offers::Offer;
+pub(super) use self::sys::monotonic;
 use self::sys::{Filled, Node, Streaming};
-use super::live::{Camera, Stream, monotonic};
+use super::live::{Camera, Stream};
 use super::luma::{Luma, PixelFormat};
 use super::{CameraError, CameraOptions, Frame, LiveState, Next};
 

@@ -5,6 +5,7 @@
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::ptr::{NonNull, null_mut};
@@ -14,7 +15,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::major;
 use rustix::io::Errno;
 use rustix::ioctl::{Direction, Ioctl, IoctlOutput, Opcode, ioctl, opcode};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::abi::{
     Buffer, Capability, Control, Format, FormatDescription, FrameInterval, FrameSize, MEMORY_MMAP,
@@ -74,6 +74,18 @@ unsafe impl<T: Argument> Ioctl for Request<'_, T> {
     unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> rustix::io::Result<()> {
         Ok(())
     }
+}
+
+/// The system's monotonic clock, in which drivers say when a frame was taken.
+pub(in super::super) fn monotonic() -> Duration {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: it writes one timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    // Begins at 0, so neither part is negative.
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 /// The major number of every V4L2 node.
@@ -228,17 +240,14 @@ unsafe impl Send for Mapping {}
 impl Mapping {
     fn new(node: &Node, buffer: &Buffer) -> io::Result<Self> {
         let length = buffer.length as usize;
+        let offset = buffer.offset.into();
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
         // SAFETY: the kernel chooses where, so nothing that lives is mapped over.
-        let start = unsafe {
-            mmap(
-                null_mut(),
-                length,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                &node.0,
-                u64::from(buffer.offset),
-            )
-        }?;
+        let start =
+            unsafe { libc::mmap(null_mut(), length, access, kind, node.0.as_raw_fd(), offset) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
         let start = NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { start, length })
     }
@@ -247,7 +256,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: mapped by `new` with this length, and no slice of it outlives `self`.
-        let _ = unsafe { munmap(self.start.as_ptr(), self.length) };
+        let _ = unsafe { libc::munmap(self.start.as_ptr(), self.length) };
     }
 }
 

@@ -1,8 +1,11 @@
-//! The options of cameras.
+//! The options of cameras, and what is told of a camera that is lost.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use device::source::{CameraOptions, PixelFormat};
+use device::source::{CameraOptions, PixelFormat, Source};
+use shared::wire::message::{Message, Notice, NoticeCode, shortened};
+
+use super::link::Link;
 
 /// How a camera (`--source v4l2:…`) is to take pictures.
 #[derive(Debug, clap::Args)]
@@ -34,6 +37,41 @@ impl CameraArgs {
             controls: self.controls.clone(),
             timeout: self.camera_timeout,
         }
+    }
+}
+
+/// Whether the camera was there when it was last looked.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    lost: Option<Instant>,
+}
+
+impl Presence {
+    /// Sends a notice if the camera was lost, or came back.
+    pub(super) fn tell(&mut self, source: &Source, link: &mut Link) -> anyhow::Result<()> {
+        let Some(state) = source.live() else {
+            return Ok(());
+        };
+        let notice = match (&state.absent, self.lost) {
+            (Some(why), None) => {
+                self.lost = Some(Instant::now());
+                Notice {
+                    code: NoticeCode::CameraLost,
+                    detail: 0,
+                    text: shortened(why),
+                }
+            }
+            (None, Some(lost)) => {
+                self.lost = None;
+                Notice {
+                    code: NoticeCode::CameraBack,
+                    detail: u32::try_from(lost.elapsed().as_millis()).unwrap_or(u32::MAX),
+                    text: shortened(""),
+                }
+            }
+            _ => return Ok(()),
+        };
+        link.send(&Message::Notice(notice))
     }
 }
 

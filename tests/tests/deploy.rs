@@ -26,6 +26,7 @@ start | restart)
 is-active)
     cat "$BOARD/state"
     grep -qx active "$BOARD/state" ;;
+*) exec /usr/bin/systemctl "$@" ;;
 esac
 "#;
 

@@ -21,3 +21,4 @@ pub mod study;
 pub mod torch;
 #[cfg(feature = "train")]
 pub mod train;
+pub mod web;

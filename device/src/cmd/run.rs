@@ -1,8 +1,10 @@
 //! `device run`: frames in, flags out.
 
+pub(crate) mod config;
 mod link;
 mod thresholds;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -26,11 +28,24 @@ use super::ModelArgs;
   device run --model model.onnx --source pictures/ --serial /dev/ttyUSB0 --wire text
   ffmpeg -i /dev/video0 -pix_fmt gray -f rawvideo - | \\
     device run --model model.onnx --source raw:640x480:- --serial /dev/ttyTHS1
+  device run --config /etc/mcdropout/device.toml --print-config
+
+Every option can also stand in a file (--config; `hello-interval = 5`) or in the environment
+(MCDROPOUT_HELLO_INTERVAL=5). A flag wins over the environment, and that over the file; --print-config
+shows the outcome, which is a configuration file itself. --adaptive=false takes a switch back.
 
 Thresholds come from the model file; the --max-… and --min-… options replace single ones.
 SIGINT or SIGTERM end the run after the frame at hand, with a last statistics message.
 Exit codes: 0 done, 1 failed (also if a frame could not be read or judged), 2 wrong usage.")]
 pub(crate) struct Args {
+    /// TOML file with options, by the names that they have here without the dashes.
+    #[arg(long, value_name = "FILE")]
+    #[allow(dead_code)] // Read before the others are: see `config`.
+    config: Option<PathBuf>,
+    /// Show the options in force and where each comes from, and end.
+    #[arg(long)]
+    #[allow(dead_code)] // As `config`.
+    print_config: bool,
     #[command(flatten)]
     model: ModelArgs,
     /// mnist:test, fashion-mnist:test, a folder, a picture, or raw:WIDTHxHEIGHT:PATH.

@@ -74,7 +74,9 @@ fn send(address: SocketAddr, request: &str) -> TcpStream {
 
 fn ask(address: SocketAddr, request: &str) -> Answer {
     let mut bytes = Vec::new();
-    send(address, request).read_to_end(&mut bytes).expect("answered");
+    send(address, request)
+        .read_to_end(&mut bytes)
+        .expect("answered");
     let end = bytes.windows(4).position(|end| end == b"\r\n\r\n");
     let body = bytes.split_off(end.expect("a head") + 4);
     let head = String::from_utf8(bytes).expect("text").to_lowercase();
@@ -198,19 +200,33 @@ fn answers_are_few_and_guarded() {
     ] {
         let answer = get(address, path);
         assert_eq!(answer.status, 200, "{path}");
-        assert!(answer.head.contains(&format!("content-type: {kind}")), "{path}: {}", answer.head);
+        assert!(
+            answer.head.contains(&format!("content-type: {kind}")),
+            "{path}: {}",
+            answer.head
+        );
         assert!(answer.head.contains("content-security-policy: "), "{path}");
     }
     let head = ask(address, &request("HEAD", "/", &local));
     assert_eq!((head.status, head.body.len()), (200, 0));
 
-    for path in ["/nothing", "/frames/0.png", "/frames/x.png", "/../Cargo.toml", "/%2e%2e/etc/passwd"] {
+    for path in [
+        "/nothing",
+        "/frames/0.png",
+        "/frames/x.png",
+        "/../Cargo.toml",
+        "/%2e%2e/etc/passwd",
+    ] {
         assert_eq!(get(address, path).status, 404, "{path}");
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
         let refused = ask(address, &request(method, "/state", &local));
         assert_eq!(refused.status, 405, "{method}");
-        assert!(refused.head.contains("allow: get, head"), "{}", refused.head);
+        assert!(
+            refused.head.contains("allow: get, head"),
+            "{}",
+            refused.head
+        );
     }
     // Names that point here without being this machine's own, as after DNS rebinding.
     let port = address.port();
@@ -225,16 +241,27 @@ fn answers_are_few_and_guarded() {
     ] {
         for path in ["/", "/state", "/events", "/nothing"] {
             if status == 421 {
-                assert_eq!(ask(address, &request("GET", path, &host)).status, 421, "{host} {path}");
+                assert_eq!(
+                    ask(address, &request("GET", path, &host)).status,
+                    421,
+                    "{host} {path}"
+                );
             }
         }
-        assert_eq!(ask(address, &request("GET", "/state", &host)).status, status, "{host}");
+        assert_eq!(
+            ask(address, &request("GET", "/state", &host)).status,
+            status,
+            "{host}"
+        );
     }
     assert_eq!(ask(address, "GET / HTTP/1.1\r\n\r\n").status, 421);
     // What is no HTTP ends that connection and no more.
     assert_eq!(ask(address, "\0\u{1}garbage\r\n\r\n").status, 400);
     let told = state(address);
-    assert_eq!((&told["device"], &told["totals"]["frames"]), (&Value::Null, &0.into()));
+    assert_eq!(
+        (&told["device"], &told["totals"]["frames"]),
+        (&Value::Null, &0.into())
+    );
 }
 
 #[test]
@@ -242,10 +269,16 @@ fn addresses_that_cannot_be_served_are_told() {
     let line = SerialLine::clean();
     let host = line.host();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let taken = taken.local_addr().map(|address| (taken, address.to_string()));
+    let taken = taken
+        .local_addr()
+        .map(|address| (taken, address.to_string()));
     let (_listener, address) = taken.expect("an address");
     let args = ["monitor", text(&host), "--web", &address];
-    fail("host", args, &[&address, "in use", "127.0.0.1:0 for any free one"]);
+    fail(
+        "host",
+        args,
+        &[&address, "in use", "127.0.0.1:0 for any free one"],
+    );
     let args = ["monitor", text(&host), "--web", "192.0.2.1:80"];
     fail("host", args, &["cannot serve the page on 192.0.2.1:80"]);
     let wrong = command("host", ["monitor", text(&host), "--web", "example.org"]).output();
@@ -263,7 +296,10 @@ fn other_machines_are_let_in_only_when_told_and_with_a_warning() {
     // Which names this machine has elsewhere is not known here.
     let port = monitor.address.port();
     let here = SocketAddr::from(([127, 0, 0, 1], port));
-    assert_eq!(ask(here, &request("GET", "/state", "camera.example.org")).status, 200);
+    assert_eq!(
+        ask(here, &request("GET", "/state", "camera.example.org")).status,
+        200
+    );
     assert_eq!(monitor.address, here);
 }
 
@@ -276,14 +312,19 @@ fn the_state_holds_what_was_said() {
     device.greet(name, &["<b>zero</b>", "one"]);
     device.report(0, &[]);
     device.report(1, &[Cause::Glare, Cause::Uncertain]);
-    until("both frames", || state(monitor.address)["totals"]["frames"] == 2);
+    until("both frames", || {
+        state(monitor.address)["totals"]["frames"] == 2
+    });
     let told = state(monitor.address);
     assert_eq!(told["device"]["name"], name);
     assert_eq!(told["device"]["seed"], u64::MAX.to_string());
     assert_eq!(told["frames"][0]["label"], "<b>zero</b>");
     let flags = told["flags"].as_array().expect("a list");
     assert_eq!(flags.len(), 1);
-    assert_eq!(flags[0]["causes"], serde_json::json!(["glare", "uncertain"]));
+    assert_eq!(
+        flags[0]["causes"],
+        serde_json::json!(["glare", "uncertain"])
+    );
     assert_eq!(flags[0]["index"], 1);
     assert_eq!(told["link"]["lost"], 0);
     assert_eq!(told["source"], text(&line.host()));
@@ -298,7 +339,9 @@ fn events(bytes: &[u8]) -> Vec<(String, Value)> {
     let mut rest = body;
     while let Some((length, after)) = rest.split_once("\r\n") {
         let length = usize::from_str_radix(length, 16).expect("a length");
-        let Some(chunk) = after.get(..length) else { break };
+        let Some(chunk) = after.get(..length) else {
+            break;
+        };
         plain.push_str(chunk);
         rest = after.get(length + 2..).unwrap_or_default();
     }
@@ -336,14 +379,21 @@ fn slow_clients_hold_nothing_up() {
     for frame in 0..1000 {
         device.report(frame, &[Cause::Ambiguous]);
     }
-    until("a thousand frames", || state(address)["totals"]["frames"] == 1000);
+    until("a thousand frames", || {
+        state(address)["totals"]["frames"] == 1000
+    });
     let before = memory(&mut monitor);
     for frame in 1000..REPORTS {
         device.report(frame, &[Cause::Ambiguous]);
     }
-    until("every frame", || state(address)["totals"]["frames"] == REPORTS);
+    until("every frame", || {
+        state(address)["totals"]["frames"] == REPORTS
+    });
     let told = state(address);
-    assert_eq!((&told["link"]["lost"], &told["link"]["corrupt"]), (&0.into(), &0.into()));
+    assert_eq!(
+        (&told["link"]["lost"], &told["link"]["corrupt"]),
+        (&0.into(), &0.into())
+    );
     let grown = memory(&mut monitor).saturating_sub(before);
     assert!(grown < 32 * 1024, "{grown} KiB more");
 
@@ -356,22 +406,38 @@ fn slow_clients_hold_nothing_up() {
         assert!(count > 0, "the stream ended");
         bytes.extend(&buffer[..count]);
         let found = events(&bytes);
-        if found.last().is_some_and(|(_, told)| told["totals"]["frames"] == REPORTS) {
+        if found
+            .last()
+            .is_some_and(|(_, told)| told["totals"]["frames"] == REPORTS)
+        {
             break found;
         }
     };
     assert_eq!(found[0].0, "state");
-    let again = found.iter().skip(1).filter(|(name, _)| name == "state").count();
+    let again = found
+        .iter()
+        .skip(1)
+        .filter(|(name, _)| name == "state")
+        .count();
     assert!(again > 0, "it was told every report, however old");
     for (name, told) in &found {
-        let indices: Vec<u64> = told["frames"].as_array().expect("a list").iter()
+        let indices: Vec<u64> = told["frames"]
+            .as_array()
+            .expect("a list")
+            .iter()
             .filter_map(|frame| frame["index"].as_u64())
             .collect();
-        assert!(indices.len() <= 600 && indices.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{name}");
+        assert!(
+            indices.len() <= 600 && indices.windows(2).all(|pair| pair[0] + 1 == pair[1]),
+            "{name}"
+        );
     }
     let last = &found.last().expect("events").1["frames"];
     let last = last.as_array().and_then(|frames| frames.last());
-    assert_eq!(last.map(|frame| &frame["index"]), Some(&(REPORTS - 1).into()));
+    assert_eq!(
+        last.map(|frame| &frame["index"]),
+        Some(&(REPORTS - 1).into())
+    );
 
     // The others do not, for longer than the server waits.
     std::thread::sleep(Duration::from_secs(14).saturating_sub(stalled.elapsed()));
@@ -394,7 +460,9 @@ fn more_streams_than_pages_are_refused_until_one_closes() {
     let events = request("GET", "/events", &address.to_string());
     let status = |stream: &mut TcpStream| {
         let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).expect("answered");
+        BufReader::new(stream)
+            .read_line(&mut line)
+            .expect("answered");
         line
     };
     let mut open: Vec<TcpStream> = (0..32).map(|_| send(address, &events)).collect();
@@ -405,7 +473,9 @@ fn more_streams_than_pages_are_refused_until_one_closes() {
     assert_eq!(get(address, "/").status, 200);
     drop(open.pop());
     // The server notices when it next has something to say.
-    until("a place", || status(&mut send(address, &events)).contains("200"));
+    until("a place", || {
+        status(&mut send(address, &events)).contains("200")
+    });
 }
 
 /// A person's way through the page: `tests/python/check_page.py` in the environment that
@@ -422,12 +492,18 @@ fn browse(url: &str, extra: &[&str]) -> Child {
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/check_page.py");
     let mut command = Command::new(python);
-    command.arg(script).args([url, "--axe", text(&axe)]).args(extra);
+    command
+        .arg(script)
+        .args([url, "--axe", text(&axe)])
+        .args(extra);
     // To look at, where a folder is given.
     if let Some(folder) = std::env::var_os("MCDROPOUT_SCREENSHOTS") {
         command.arg("--screenshots").arg(PathBuf::from(folder));
     }
-    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let pipes = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     pipes.spawn().expect("Python starts")
 }
 
@@ -445,10 +521,20 @@ fn the_page_follows_a_live_stream_in_a_browser() {
     // What a page must not take for its own text.
     let name = "<img src=x onerror=x()>";
     let (model, port) = (model::trained(), line.device());
-    let given = ["run", "--model", text(&model), "--source", text(&frames), "--serial", text(&port)];
+    let given = [
+        "run",
+        "--model",
+        text(&model),
+        "--source",
+        text(&frames),
+        "--serial",
+        text(&port),
+    ];
     let rest = "--passes 16 --fps 25 --hello-interval 1".split(' ');
     let args = given.into_iter().chain(["--name", name]).chain(rest);
-    let mut device = Some(Running::start(command("device", args).stderr(Stdio::null())));
+    let mut device = Some(Running::start(
+        command("device", args).stderr(Stdio::null()),
+    ));
 
     let url = format!("http://{address}/");
     let mut page = browse(&url, &["--device", name]);
@@ -457,7 +543,13 @@ fn the_page_follows_a_live_stream_in_a_browser() {
     let mut seen = None;
     for line_told in lines.map_while(Result::ok) {
         match line_told.as_str() {
-            "stop" => drop(served.program.child().kill().and_then(|()| served.program.child().wait())),
+            "stop" => drop(
+                served
+                    .program
+                    .child()
+                    .kill()
+                    .and_then(|()| served.program.child().wait()),
+            ),
             "start" => served = monitor(&line, &address),
             "silence" => drop(device.take()),
             json => seen = serde_json::from_str::<Value>(json).ok(),
@@ -520,6 +612,9 @@ fn a_page_that_is_broken_is_found_out() {
         "something",
         "asked for https://example.org/a.png",
     ] {
-        assert!(complaints.contains(complaint), "{complaint} in {complaints}");
+        assert!(
+            complaints.contains(complaint),
+            "{complaint} in {complaints}"
+        );
     }
 }

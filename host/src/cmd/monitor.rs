@@ -70,7 +70,7 @@ pub(super) struct Show {
 /// # Errors
 /// If the input cannot be opened or read, or an output not be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    follow(&args.path, args.baud, args.wait, &args.show, stop_flag()?)
+    follow(&args.path, args.baud, args.wait, &args.show, &stop_flag()?)
 }
 
 /// Shows what comes from `path`, a serial port at `baud` bits per second or a recording, until it
@@ -84,14 +84,14 @@ pub(super) fn follow(
     baud: u32,
     wait: bool,
     show: &Show,
-    stop: Arc<AtomicBool>,
+    stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
     let outputs = Outputs::open(show)?;
-    let input = Input::open(path, baud, wait, Arc::clone(&stop))?;
+    let input = Input::open(path, baud, wait, Arc::clone(stop))?;
     show.page.serve(&outputs.watched, path)?;
     outputs.follow(input)?;
     if !show.until_last {
-        show.page.stay(&stop);
+        show.page.stay(stop);
     }
     Ok(())
 }

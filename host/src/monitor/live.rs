@@ -144,13 +144,11 @@ impl Live {
 
     /// Takes the picture of the latest frame of this number, if that is still remembered.
     pub fn picture(&mut self, frame: u32, picture: Picture) {
-        for list in [&mut self.frames, &mut self.flags] {
-            let mut latest = list.iter_mut().rev();
-            if let Some(seen) = latest.find(|seen| seen.report.frame == frame) {
-                seen.picture = Some(picture.clone());
-                self.revision += 1;
-            }
-        }
+        let known = [
+            put(&mut self.flags, frame, picture.clone()),
+            put(&mut self.frames, frame, picture),
+        ];
+        self.revision += u64::from(known.contains(&true));
     }
 
     /// Nothing more will come.
@@ -278,6 +276,16 @@ fn push<T>(list: &mut VecDeque<T>, most: usize, item: T) {
         list.pop_front();
     }
     list.push_back(item);
+}
+
+/// Gives the latest frame of this number its picture; whether there is one.
+fn put(list: &mut VecDeque<Seen>, frame: u32, picture: Picture) -> bool {
+    let mut latest = list.iter_mut().rev();
+    let Some(seen) = latest.find(|seen| seen.report.frame == frame) else {
+        return false;
+    };
+    seen.picture = Some(picture);
+    true
 }
 
 /// All figures of a moment.
@@ -478,6 +486,8 @@ mod tests {
         assert_eq!(now.recent.flag_rate, Some(0.0));
         let glare = &now.causes[Cause::Glare.index()];
         assert_eq!((glare.total, glare.recent), (100, 0));
+        // Flagged ones are remembered for longer.
+        assert_eq!(live.flags().len(), 100);
         assert!((now.recent.frames_per_second.expect("a rate") - 100.0).abs() < 1e-9);
         assert_eq!(live.since(0).count(), 600);
         let last: Vec<u64> = live.since(698).map(|seen| seen.index).collect();
@@ -540,6 +550,11 @@ mod tests {
             .map(|seen| seen.picture.is_some())
             .collect();
         assert_eq!(known, [false, false, true]);
+        assert!(
+            live.flags()
+                .back()
+                .is_some_and(|seen| seen.picture.is_some())
+        );
     }
 
     #[test]

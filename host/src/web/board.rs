@@ -64,7 +64,13 @@ impl Board {
 
     /// The picture of a flagged frame by its [`Seen::index`], as a PNG file.
     pub(super) fn picture(&self, index: u64) -> Option<Vec<u8>> {
-        let seen = |live: &Live| live.flags().iter().find(|seen| seen.index == index)?.picture.clone();
+        let seen = |live: &Live| {
+            live.flags()
+                .iter()
+                .find(|seen| seen.index == index)?
+                .picture
+                .clone()
+        };
         let Picture {
             width,
             height,
@@ -106,7 +112,11 @@ impl Board {
                 next: frames.back().map_or(0, |last| last.index + 1),
                 revision: live.revision(),
             };
-            (if since.is_some() { "update" } else { "state" }, json, place)
+            (
+                if since.is_some() { "update" } else { "state" },
+                json,
+                place,
+            )
         })
     }
 }

@@ -58,10 +58,7 @@ const HEADERS: [(header::HeaderName, HeaderValue); 7] = [
         HeaderValue::from_static("no-referrer"),
     ),
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    (
-        header::X_FRAME_OPTIONS,
-        HeaderValue::from_static("DENY"),
-    ),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (
         header::HeaderName::from_static("cross-origin-resource-policy"),
         HeaderValue::from_static("same-origin"),
@@ -103,7 +100,9 @@ const FILES: [(&str, &str, &str); 6] = [
 #[non_exhaustive]
 pub enum WebError {
     /// The address is taken, not this machine's, or needs more rights.
-    #[error("cannot serve the page on {address}: {error}; give another address or port, 127.0.0.1:0 for any free one")]
+    #[error(
+        "cannot serve the page on {address}: {error}; give another address or port, 127.0.0.1:0 for any free one"
+    )]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -218,7 +217,9 @@ async fn connection(stream: TcpStream, site: Arc<Site>) {
 impl Site {
     fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
         let mut response = self.route(request);
-        response.headers_mut().extend(HEADERS.map(|(name, value)| (Some(name), value)));
+        response
+            .headers_mut()
+            .extend(HEADERS.map(|(name, value)| (Some(name), value)));
         response
     }
 
@@ -232,7 +233,10 @@ impl Site {
             );
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
-            let mut refusal = error(StatusCode::METHOD_NOT_ALLOWED, "Nothing can be changed here.\n");
+            let mut refusal = error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Nothing can be changed here.\n",
+            );
             let allow = HeaderValue::from_static("GET, HEAD");
             refusal.headers_mut().insert(header::ALLOW, allow);
             return refusal;
@@ -321,7 +325,10 @@ fn found(kind: &'static str, content: Bytes) -> Response<Body> {
 }
 
 fn error(status: StatusCode, words: &'static str) -> Response<Body> {
-    let mut response = found("text/plain; charset=utf-8", Bytes::from_static(words.as_bytes()));
+    let mut response = found(
+        "text/plain; charset=utf-8",
+        Bytes::from_static(words.as_bytes()),
+    );
     *response.status_mut() = status;
     response
 }
@@ -338,7 +345,8 @@ mod tests {
         let mut place = 0;
         for (cause, (limit, _)) in Cause::ALL.into_iter().zip(Thresholds::OFF.named()) {
             let line = words.lines().position(|line| {
-                line.trim_start().starts_with(&format!("'{cause}': [")) && line.contains(&format!("'{limit}'"))
+                line.trim_start().starts_with(&format!("'{cause}': ["))
+                    && line.contains(&format!("'{limit}'"))
             });
             let line = line.unwrap_or_else(|| panic!("{cause} with {limit} is missing"));
             assert!(line > place, "{cause}");
@@ -349,7 +357,12 @@ mod tests {
     #[test]
     fn pictures_have_numbers() {
         assert_eq!(picture("/frames/12.png"), Some(12));
-        for path in ["/frames/.png", "/frames/-1.png", "/frames/1.jpg", "/frames/../1.png"] {
+        for path in [
+            "/frames/.png",
+            "/frames/-1.png",
+            "/frames/1.jpg",
+            "/frames/../1.png",
+        ] {
             assert_eq!(picture(path), None, "{path}");
         }
     }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use device::inference::Tally;
+use device::inference::{Tally, Timing};
 use device::session::{Options, Session};
 use device::source::{Frame, Source, SourceUri};
 use shared::image::{Fit, Rect};
@@ -248,6 +248,7 @@ fn judge_all(
             }
             Err(error) => return Err(error.into()),
         }
+        let age = source.elapsed().saturating_sub(picture.captured);
         let outcome = picture
             .view()
             .map_err(anyhow::Error::from)
@@ -260,11 +261,12 @@ fn judge_all(
         match outcome {
             Ok(outcome) => {
                 tally.count(outcome.causes);
-                let latency = source.elapsed().saturating_sub(picture.captured);
-                let latency_us = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
-                let report =
-                    outcome.report(number, picture.captured.as_micros() as u64, latency_us);
-                link.send(&Message::Report(report))?;
+                let timing = Timing {
+                    captured_us: picture.captured.as_micros() as u64,
+                    age_us: microseconds(age),
+                    latency_us: microseconds(source.elapsed().saturating_sub(picture.captured)),
+                };
+                link.send(&Message::Report(outcome.report(number, timing)))?;
             }
             Err(error) => {
                 tracing::error!("frame {number}: {error:#}");
@@ -273,4 +275,9 @@ fn judge_all(
         }
     }
     Ok(())
+}
+
+/// As many as a message has room for.
+fn microseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }

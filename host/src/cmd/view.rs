@@ -102,6 +102,9 @@ impl<'a> View<'a> {
                 return Ok(statistics.last);
             }
             Message::Notice(notice) => self.notice(packet.sequence, notice)?,
+            Message::Performance(performance) => self.summary.performance(performance),
+            // Words and figures only.
+            Message::Thumbnail(_) => {}
         }
         Ok(false)
     }

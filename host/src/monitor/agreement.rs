@@ -168,6 +168,7 @@ pub(super) mod tests {
         Report {
             frame,
             captured_us: 0,
+            age_us: 0,
             latency_us: 0,
             class: 3,
             confidence: 0.75,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shared::triage::{Cause, Thresholds};
-use shared::wire::message::{Hello, Message, Report, Statistics};
+use shared::wire::message::{Hello, Message, Performance, Report, Statistics};
 use shared::wire::{LinkCounters, Packet};
 
 use super::output::label;
@@ -78,6 +78,7 @@ pub struct Live {
     totals: Totals,
     by_cause: [u64; Cause::ALL.len()],
     told: Option<Statistics>,
+    performance: Option<Performance>,
     words: VecDeque<Words>,
     link: LinkCounters,
     heard: Option<Duration>,
@@ -94,6 +95,8 @@ impl Live {
             Message::Hello(hello) => self.hello = Some(hello.clone()),
             Message::Report(report) => self.report(packet.sequence, report, now),
             Message::Statistics(statistics) => self.told = Some(statistics.clone()),
+            Message::Performance(performance) => self.performance = Some(*performance),
+            Message::Thumbnail(_) => {}
             Message::Notice(notice) => {
                 push(
                     &mut self.words,
@@ -230,6 +233,7 @@ impl Live {
                     .map(|heard| now.saturating_sub(heard).as_secs_f64()),
             },
             told: self.told.as_ref(),
+            performance: self.performance,
             words: &self.words,
             ended: self.ended,
         }
@@ -307,6 +311,8 @@ pub struct Snapshot<'a> {
     pub link: Link,
     /// What the device told of itself last.
     pub told: Option<&'a Statistics>,
+    /// How well it keeps up, as it told last.
+    pub performance: Option<Performance>,
     /// What it told besides, oldest first.
     pub words: &'a VecDeque<Words>,
     /// Whether nothing more will come.

@@ -42,6 +42,8 @@ pub struct Record<'a> {
     pub image: shared::image::FrameStatistics,
     /// When the frame was taken, on the device's clock.
     pub captured_us: u64,
+    /// From capture until the device took it up.
+    pub age_us: u32,
     /// From capture to decision.
     pub latency_us: u32,
     /// Reports lost on the link so far.
@@ -76,6 +78,7 @@ impl<'a> Record<'a> {
                 .collect(),
             image: report.image,
             captured_us: report.captured_us,
+            age_us: report.age_us,
             latency_us: report.latency_us,
             lost: link.lost,
             corrupt: link.corrupt,

@@ -148,7 +148,10 @@ class Page:
         title = self.text("#detail-title")
         if self.focused() != "detail-title" or not told.startswith(str(title)):
             self.complain(f"Enter on '{told}' shows '{title}' and goes to {self.focused()}")
-        self.press("t", Keys.ESCAPE)
+        self.press(Keys.ESCAPE)
+        if self.focused() != "line":
+            self.complain(f"Escape in the detail goes to {self.focused()}")
+        self.press(Keys.ESCAPE)
 
     def feed(self):
         self.press("p")

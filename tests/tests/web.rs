@@ -11,7 +11,7 @@ use serde_json::Value;
 use shared::image::FrameStatistics;
 use shared::triage::{Cause, Causes, Thresholds};
 use shared::wire::link::{Sender, WireFormat};
-use shared::wire::message::{Hello, Message, Report, SCHEMA_HASH, shortened};
+use shared::wire::message::{Hello, Message, Report, SCHEMA_HASH, Thumbnail, shortened};
 use tests::line::SerialLine;
 use tests::model;
 use tests::programs::{Running, command, fail, succeed};
@@ -328,6 +328,26 @@ fn the_state_holds_what_was_said() {
     assert_eq!(flags[0]["index"], 1);
     assert_eq!(told["link"]["lost"], 0);
     assert_eq!(told["source"], text(&line.host()));
+    assert_eq!(told["pictures"], serde_json::json!([]));
+
+    let luma: Vec<u8> = (0..28 * 20).map(|pixel| (pixel % 256) as u8).collect();
+    let mut offset = 0;
+    while let Some(part) = Thumbnail::part(1, (28, 20), &luma, offset) {
+        offset += part.pixels.len();
+        device.say(&Message::Thumbnail(part));
+    }
+    until("the picture", || {
+        state(monitor.address)["pictures"] == serde_json::json!([1])
+    });
+    let png = get(monitor.address, "/frames/1.png");
+    assert_eq!(png.status, 200);
+    assert!(png.head.contains("content-type: image/png"), "{}", png.head);
+    let file = tempfile::tempdir().expect("temporary folder");
+    let path = file.path().join("1.png");
+    std::fs::write(&path, png.body).expect("written");
+    let picture = device::source::read_picture(&path).expect("a picture");
+    assert_eq!((picture.width, picture.height), (28, 20));
+    assert_eq!(picture.luma, luma);
 }
 
 /// The events that have come on a stream: name and data.

@@ -10,7 +10,7 @@ use shared::wire::message::{Hello, Message, Performance, Report, Statistics};
 use shared::wire::{LinkCounters, Packet};
 
 use super::output::label;
-use super::{Picture, Record, explain, percentile};
+use super::{Picture, Record, Thumbnails, explain, percentile};
 
 /// Frames that are remembered, the latest; what a [`Snapshot`] calls recent.
 pub const REMEMBERED: usize = 600;
@@ -75,6 +75,7 @@ pub struct Live {
     hello: Option<Hello>,
     frames: VecDeque<Seen>,
     flags: VecDeque<Seen>,
+    thumbnails: Thumbnails,
     totals: Totals,
     by_cause: [u64; Cause::ALL.len()],
     told: Option<Statistics>,
@@ -96,7 +97,11 @@ impl Live {
             Message::Report(report) => self.report(packet.sequence, report, now),
             Message::Statistics(statistics) => self.told = Some(statistics.clone()),
             Message::Performance(performance) => self.performance = Some(*performance),
-            Message::Thumbnail(_) => {}
+            Message::Thumbnail(part) => {
+                if let Some((frame, picture)) = self.thumbnails.push(part) {
+                    self.picture(frame, picture);
+                }
+            }
             Message::Notice(notice) => {
                 push(
                     &mut self.words,

@@ -53,8 +53,13 @@ const shown = () => frozen ?? live;
 const line = new TimeLine(frame => select(frame, true));
 
 function take(told, whole) {
+  // Another monitor may serve the same address later, and count its frames from 0, too.
+  const key = index => `${told.began_ms}-${index}`;
   for (const part of [told.frames, told.flags ?? [], told.words])
-    for (const item of part) item.at = told.began_ms + 1000 * item.at_s;
+    for (const item of part) {
+      item.at = told.began_ms + 1000 * item.at_s;
+      item.key = key(item.index ?? `${item.at_s} ${item.words}`);
+    }
   // An update brings what is new alone.
   const fresh = told.flags ?? told.frames.filter(frame => frame.causes.length);
   const join = (old, items, most) => whole ? items : old.concat(items).slice(-most);
@@ -62,7 +67,7 @@ function take(told, whole) {
     ...told,
     frames: join(live.frames, told.frames, KEEP.frames),
     flags: join(live.flags, fresh, KEEP.flags),
-    pictures: new Set(told.pictures),
+    pictures: new Set(told.pictures.map(key)),
   };
   if (!whole) announce(fresh);
   schedule();
@@ -87,7 +92,7 @@ function render() {
   options(now);
   feed(now);
   strip(now);
-  if (selected && !$('picture') && now.pictures.has(selected.index)) detail();
+  if (selected && !$('picture') && now.pictures.has(selected.key)) detail();
 }
 
 /** Whether a device is heard. Silence is what is long for its rate; it greets every 10 s even without frames. */
@@ -120,7 +125,7 @@ function header(now) {
 }
 
 function table({frames}) {
-  reconcile($('rows'), frames.slice(-TABLED).reverse(), frame => frame.index, frame => element('tr', {},
+  reconcile($('rows'), frames.slice(-TABLED).reverse(), frame => frame.key, frame => element('tr', {},
     element('th', {scope: 'row', textContent: frame.frame}), element('td', {textContent: className(frame)}),
     ...['expected_entropy', 'mutual_information', 'predictive_entropy'].map(name => element('td', {textContent: decimal(frame[name])})),
     element('td', {textContent: causeNames(frame)})));
@@ -146,14 +151,14 @@ function matching({flags}) {
 
 function feed(now) {
   const found = matching(now), listed = found.slice(0, LISTED), list = $('feed');
-  reconcile(list, listed, frame => frame.index, frame => element('li', {id: `flag-${frame.index}`, role: 'option', 'aria-selected': 'false'},
+  reconcile(list, listed, frame => frame.key, frame => element('li', {id: `flag-${frame.key}`, role: 'option', 'aria-selected': 'false'},
     element('span', {className: 'when', textContent: clock(frame.at)}),
     element('span', {textContent: `frame ${frame.frame}: ${className(frame)}`}),
     element('span', {className: 'nats', textContent: `${decimal(frame.predictive_entropy, 2)} nats`}),
     element('span', {className: 'causes'}, element('b', {textContent: frame.causes[0]}),
       frame.causes.slice(1).map(name => `, ${name}`).join(''))),
-    (node, frame) => node.setAttribute('aria-selected', String(frame.index === selected?.index)));
-  if (listed.some(frame => frame.index === selected?.index)) list.setAttribute('aria-activedescendant', `flag-${selected.index}`);
+    (node, frame) => node.setAttribute('aria-selected', String(frame.key === selected?.key)));
+  if (listed.some(frame => frame.key === selected?.key)) list.setAttribute('aria-activedescendant', `flag-${selected.key}`);
   else list.removeAttribute('aria-activedescendant');
   const filtered = $('cause').value || $('class').value || $('text').value;
   $('empty').hidden = found.length > 0;
@@ -165,10 +170,17 @@ function feed(now) {
 const address = frame => `frames/${frame.index}.png`;
 
 function strip({flags, pictures}) {
-  const framed = flags.filter(frame => pictures.has(frame.index)).slice(-PICTURED).reverse();
-  reconcile($('strip'), framed, frame => frame.index, frame => element('li', {}, element('button', {type: 'button', onclick: () => select(frame, true)},
+  const framed = flags.filter(frame => pictures.has(frame.key)).slice(-PICTURED).reverse();
+  reconcile($('strip'), framed, frame => frame.key, frame => element('li', {}, element('button', {type: 'button', onclick: () => select(frame, true)},
     element('img', {src: address(frame), alt: `frame ${frame.frame}: ${className(frame)}, ${causeNames(frame)}`, width: 64, height: 64}))),
-  (node, frame) => node.firstChild.setAttribute('aria-current', String(frame.index === selected?.index)));
+  (node, frame) => node.firstChild.setAttribute('aria-current', String(frame.key === selected?.key)));
+}
+
+// Where the keyboard was before it went to a frame's measures.
+let origin = null;
+function read() {
+  origin = document.activeElement;
+  $('detail-title').focus();
 }
 
 /** Shows a frame's measures; with `go`, takes the keyboard there. */
@@ -177,8 +189,8 @@ function select(frame, go) {
   feed(shown());
   strip(shown());
   detail();
-  document.getElementById(`flag-${frame.index}`)?.scrollIntoView({block: 'nearest'});
-  if (go) $('detail-title').focus();
+  document.getElementById(`flag-${frame.key}`)?.scrollIntoView({block: 'nearest'});
+  if (go) read();
 }
 
 function detail() {
@@ -198,17 +210,17 @@ function detail() {
       element('td', {}, `${decimal(measure(frame, field), places)} ${unit}`, element('small', {textContent: meaning}),
         ...value === undefined ? [] : [element('small', {textContent: `flagged ${bound.startsWith('max_') ? 'above' : 'below'} ${decimal(value, 4)}`})]));
   });
-  const picture = pictures.has(frame.index)
+  const picture = pictures.has(frame.key)
     ? [element('img', {id: 'picture', src: address(frame), alt: `frame ${frame.frame} as the model saw it`})] : [];
   $('detail-body').replaceChildren(...picture,
     element('p', {textContent: `${frame.causes.length ? 'Flagged' : 'Accepted'}; taken ${uptime(frame.captured_us)} after the device started, `
-      + `judged ${milliseconds(frame.latency_us)} later, received at ${clock(frame.at)}.`}),
+      + `judged ${milliseconds(frame.latency_us)} later, of which it waited ${milliseconds(frame.age_us)}; received at ${clock(frame.at)}.`}),
     ...causes.length ? [element('ul', {className: 'causes'}, ...causes)] : [],
     element('table', {}, element('caption', {textContent: 'Measures'}), element('tbody', {}, ...rows)));
 }
 
 function health({totals, recent, causes, link, told, performance: device, words}) {
-  const {p50, p95, p99} = recent.latency_us ?? {};
+  const [p50, p95, p99] = device?.latency_us ?? Object.values(recent.latency_us ?? {});
   pairs($('health'), [
     ['frames received', count(totals.frames)],
     ['flagged', percent(totals.flagged, totals.frames)],
@@ -219,6 +231,7 @@ function health({totals, recent, causes, link, told, performance: device, words}
     ['frames captured', count(device?.captured)],
     ['dropped for newer ones', count(device?.dropped)],
     ['damaged or missed', count(device && device.corrupt + device.missed), device?.corrupt + device?.missed > 0],
+    ['camera came back', count(device?.reconnects), device?.reconnects > 0],
     ['failed on the device', count(told?.failed), told?.failed > 0],
     ['temperature', device?.temperature == null ? '–' : `${decimal(device.temperature, 1)} °C`],
     ['processor', device ? percent(device.processor, 1) : '–'],
@@ -237,7 +250,7 @@ function health({totals, recent, causes, link, told, performance: device, words}
       number.textContent = count(total);
     });
   $('no-notices').hidden = words.length > 0;
-  reconcile($('notices'), [...words].reverse(), notice => `${notice.at_s} ${notice.words}`,
+  reconcile($('notices'), [...words].reverse(), notice => notice.key,
     notice => element('li', {className: notice.failure ? 'failure' : '', textContent: `${clock(notice.at)} ${notice.words}`}));
 }
 
@@ -290,29 +303,34 @@ function pause() {
 $('pause').addEventListener('click', pause);
 $('help-open').addEventListener('click', () => $('help').showModal());
 $('figures').addEventListener('toggle', () => { if (shown().version) table(shown()); });
-$('filter').addEventListener('input', () => feed(shown()));
+$('filter').addEventListener('input', () => {
+  feed(shown());
+  $('announcement').textContent = $('count').textContent;
+});
 $('filter').addEventListener('submit', event => event.preventDefault());
 // The fields are empty only after the event.
 $('filter').addEventListener('reset', () => setTimeout(() => feed(shown())));
 $('feed').addEventListener('click', event => {
-  const frame = matching(shown()).find(frame => `flag-${frame.index}` === event.target.closest('li')?.id);
+  const frame = matching(shown()).find(frame => `flag-${frame.key}` === event.target.closest('li')?.id);
   if (frame) select(frame, false);
 });
 $('feed').addEventListener('focus', () => {
   const listed = matching(shown());
-  if (listed.length && !listed.some(frame => frame.index === selected?.index)) select(listed[0], false);
+  if (listed.length && !listed.some(frame => frame.key === selected?.key)) select(listed[0], false);
 });
 $('feed').addEventListener('keydown', event => {
   const listed = matching(shown()).slice(0, LISTED), last = listed.length - 1;
-  const at = listed.findIndex(frame => frame.index === selected?.index);
+  const at = listed.findIndex(frame => frame.key === selected?.key);
   const to = {ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + 10, PageUp: at - 10, Home: 0, End: last}[event.key];
   if (last < 0) return;
   if (to !== undefined) select(listed[Math.min(Math.max(to, 0), last)], false);
-  else if (event.key === 'Enter' && at >= 0) $('detail-title').focus();
+  else if (event.key === 'Enter' && at >= 0) read();
   else return;
   event.preventDefault();
 });
-$('detail').addEventListener('keydown', event => { if (event.key === 'Escape') toFeed(); });
+$('detail').addEventListener('keydown', event => {
+  if (event.key === 'Escape') if (origin?.isConnected) origin.focus(); else toFeed();
+});
 $('text').addEventListener('keydown', event => {
   if (event.key === 'Escape') { $('text').value = ''; feed(shown()); }
 });

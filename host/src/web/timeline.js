@@ -37,6 +37,7 @@ export class TimeLine {
 
   update(frames, device) {
     this.all = frames;
+    if (this.chosen) this.chosen = frames.find(frame => frame.key === this.chosen.key) ?? null;
     this.device = device;
     this.draw();
   }

@@ -1,6 +1,6 @@
 """Uses the monitor's page in a headless browser, as a person with a keyboard would, and says what is wrong.
 
-usage: check_page.py URL --axe FILE [--device NAME] [--patience SECONDS] [--screenshots FOLDER]
+usage: check_page.py URL --axe FILE [--device NAME] [--pictures] [--patience SECONDS] [--screenshots FOLDER]
 
 The page is looked at in two widths, light and dark; then its controls are used. What concerns the
 other end is asked for: a line on standard output, "stop", "start" or "silence", has to be answered
@@ -133,6 +133,8 @@ class Page:
         self.wait("a link that receives", lambda: self.text("#link") == "receiving")
 
     def pictures(self):
+        if not self.arguments.pictures:
+            return
         self.wait("pictures of flagged frames",
                   lambda: self.run("return [...document.querySelectorAll('#strip img')].filter(i => i.complete && i.naturalWidth > 0).length"))
 
@@ -251,6 +253,7 @@ def main():
     parser.add_argument("url")
     parser.add_argument("--axe", type=Path, required=True)
     parser.add_argument("--device")
+    parser.add_argument("--pictures", action="store_true", help="the device sends pictures of flagged frames")
     parser.add_argument("--patience", type=float, default=8, help="seconds in which something has to show")
     parser.add_argument("--screenshots", type=Path)
     arguments = parser.parse_args()

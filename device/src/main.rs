@@ -19,10 +19,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(cmd::run::Args),
+    Run(Box<cmd::run::Args>),
     Check(cmd::check::Args),
     Info(cmd::info::Args),
     Bench(cmd::bench::Args),
+    Cameras(cmd::cameras::Args),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Check(args) => cmd::check::run(&args),
         Command::Info(args) => cmd::info::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
+        Command::Cameras(args) => cmd::cameras::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "device", &mut std::io::stdout());
             Ok(())

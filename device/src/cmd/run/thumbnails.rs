@@ -40,11 +40,22 @@ impl Thumbnails {
         }
         let (height, width) = fitting(rows, columns);
         self.luma.resize(height * width, 0.0);
-        image::resize(picture, settings.crop, settings.fit, width, height, &mut self.luma)?;
+        image::resize(
+            picture,
+            settings.crop,
+            settings.fit,
+            width,
+            height,
+            &mut self.luma,
+        )?;
         self.waiting.push_back(Waiting {
             frame,
             size: (width as u8, height as u8),
-            luma: self.luma.iter().map(|luma| (luma * 255.0).round() as u8).collect(),
+            luma: self
+                .luma
+                .iter()
+                .map(|luma| (luma * 255.0).round() as u8)
+                .collect(),
             sent: 0,
         });
         Ok(())
@@ -102,7 +113,9 @@ mod tests {
         let mut thumbnails = Thumbnails::default();
         assert!(thumbnails.next_part().is_none());
         for frame in 0..6 {
-            thumbnails.push(frame, &picture, (28, 28), &settings).expect("resized");
+            thumbnails
+                .push(frame, &picture, (28, 28), &settings)
+                .expect("resized");
         }
         assert_eq!(thumbnails.left_out(), 2);
         for frame in 0..4 {

@@ -1,0 +1,66 @@
+//! The options of cameras.
+
+use std::time::Duration;
+
+use device::source::{CameraOptions, PixelFormat};
+
+/// How a camera (`--source v4l2:…`) is to take pictures.
+#[derive(Debug, clap::Args)]
+pub(super) struct CameraArgs {
+    /// Width and height of a camera's pictures; 640x480 or what is nearest, if not given.
+    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = size)]
+    camera_size: Option<(u32, u32)>,
+    /// Frames per second that a camera is to take.
+    #[arg(long, value_name = "RATE", value_parser = super::frame_rate)]
+    camera_fps: Option<f64>,
+    /// Form of a camera's pictures: grey, nv12, yuyv or mjpeg; the first that it has, if not given.
+    #[arg(long, value_name = "FORMAT")]
+    camera_format: Option<PixelFormat>,
+    /// Set a camera's control before it starts, by the name that v4l2-ctl gives it; repeat for more,
+    /// in this order.
+    #[arg(long = "control", value_name = "NAME=VALUE", value_parser = control)]
+    controls: Vec<(String, i32)>,
+    /// Seconds without a frame after which a camera counts as lost; 2, or five frames if these take
+    /// longer, if not given.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    camera_timeout: Option<Duration>,
+}
+
+impl CameraArgs {
+    pub(super) fn options(&self) -> CameraOptions {
+        CameraOptions {
+            size: self.camera_size,
+            rate: self.camera_fps,
+            format: self.camera_format,
+            controls: self.controls.clone(),
+            timeout: self.camera_timeout,
+        }
+    }
+}
+
+fn size(text: &str) -> Result<(u32, u32), String> {
+    text.split_once('x')
+        .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)))
+        .filter(|(width, height)| {
+            [width, height]
+                .iter()
+                .all(|side| (1..=16_384).contains(*side))
+        })
+        .ok_or_else(|| "expected WIDTHxHEIGHT, for example 640x480".to_owned())
+}
+
+fn control(text: &str) -> Result<(String, i32), String> {
+    text.split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        .ok_or_else(|| "expected NAME=NUMBER, for example exposure_time_absolute=100".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|&seconds: &f64| seconds > 0.0)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|time| *time <= Duration::from_hours(1))
+        .ok_or_else(|| "expected seconds above 0, 3600 at most".to_owned())
+}

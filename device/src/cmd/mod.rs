@@ -5,6 +5,7 @@ pub(crate) mod cameras;
 pub(crate) mod check;
 pub(crate) mod info;
 pub(crate) mod run;
+pub(crate) mod swap;
 
 use std::path::PathBuf;
 

@@ -18,6 +18,8 @@ use super::thumbnails::Thumbnails;
 
 /// Tells verdicts, and how well the device keeps up.
 pub(super) struct Reporting {
+    /// The verdicts so far.
+    pub(super) tally: Tally,
     meter: Meter,
     pin: Option<FlagPin>,
     /// If pictures are wanted.
@@ -30,6 +32,7 @@ impl Reporting {
     /// Takes the flag pin, if there is one, and starts to count.
     pub(super) fn start(args: &Args, link: &Link) -> anyhow::Result<Self> {
         Ok(Self {
+            tally: Tally::default(),
             meter: Meter::start(),
             pin: args.flag_pin.as_ref().map(FlagPin::open).transpose()?,
             thumbnails: link.sends_pictures(args).then(Thumbnails::default),
@@ -46,6 +49,7 @@ impl Reporting {
         (number, picture, age): (u32, &Frame, Duration),
         outcome: &Outcome<N>,
     ) -> anyhow::Result<()> {
+        self.tally.count(outcome.causes);
         let flagged = outcome.causes.verdict() == Verdict::Flag;
         self.set_pin(flagged)?;
         let since_capture = || source.elapsed().saturating_sub(picture.captured);
@@ -121,18 +125,18 @@ impl Reporting {
         &self,
         link: &mut Link,
         source: &Source,
-        tally: &Tally,
         last: bool,
     ) -> anyhow::Result<()> {
-        link.send(&Message::Performance(self.performance(source, tally)))?;
+        link.send(&Message::Performance(self.performance(source)))?;
         link.send(&Message::Statistics(
-            tally.message(source.elapsed().as_micros() as u64, last),
+            self.tally
+                .message(source.elapsed().as_micros() as u64, last),
         ))
     }
 
     /// What `--stats` shows.
-    pub(super) fn stats(&self, source: &Source, tally: &Tally) -> String {
-        let performance = self.performance(source, tally);
+    pub(super) fn stats(&self, source: &Source) -> String {
+        let performance = self.performance(source);
         match self.thumbnails.as_ref().map_or(0, Thumbnails::left_out) {
             0 => performance.to_string(),
             count => format!(
@@ -141,9 +145,11 @@ impl Reporting {
         }
     }
 
-    fn performance(&self, source: &Source, tally: &Tally) -> Performance {
-        self.meter
-            .performance(source.live().as_ref(), tally.frames() + tally.failed())
+    fn performance(&self, source: &Source) -> Performance {
+        self.meter.performance(
+            source.live().as_ref(),
+            self.tally.frames() + self.tally.failed(),
+        )
     }
 
     fn set_pin(&mut self, active: bool) -> anyhow::Result<()> {

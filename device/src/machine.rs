@@ -4,8 +4,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
 /// The most memory this process has held, KiB; `None` where Linux does not tell.
 #[must_use]
 pub fn peak_memory_kib() -> Option<u32> {
@@ -17,9 +15,25 @@ pub fn peak_memory_kib() -> Option<u32> {
 /// Processor time that this process has taken, on all cores together.
 #[must_use]
 pub fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    // The clock of a process begins at 0.
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// Time since some moment before this program began, by the clock in which drivers tell when a frame
+/// was taken.
+pub(crate) fn monotonic() -> Duration {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+#[allow(unsafe_code)] // The crate that has it safely would have another set of features for it.
+fn clock(id: libc::clockid_t) -> Duration {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: it writes one timespec.
+    unsafe { libc::clock_gettime(id, &raw mut now) };
+    // These clocks begin at 0, so neither part is negative.
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 /// The hottest place that the board measures, °C; `None` if it measures none.

@@ -6,20 +6,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::{CameraError, Frame, LiveState, Next};
 
 /// How long one wait for a frame lasts before the thread looks whether it is to end.
 const POLL: Duration = Duration::from_millis(200);
 /// The first and the longest pause before a lost camera is tried again.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
-
-/// The system's monotonic clock, in which drivers say when a frame was taken.
-pub(super) fn monotonic() -> Duration {
-    // A monotonic clock begins at 0.
-    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
-}
 
 /// Something that can be opened again when it was lost.
 pub(super) trait Camera: Send + 'static {
@@ -42,7 +34,7 @@ pub(super) trait Camera: Send + 'static {
 /// An open camera.
 pub(super) trait Stream {
     /// Waits for a frame, for [`POLL`] or a little longer, and writes picture and time to `frame`:
-    /// here the time of [`monotonic`]. What was lost or damaged on the way is counted in `state`.
+    /// here the time of `monotonic`(crate::machine::monotonic). What was lost or damaged on the way is counted in `state`.
     fn read(
         &mut self,
         frame: &mut Frame,
@@ -107,7 +99,7 @@ pub(super) struct Live {
 
 impl Live {
     /// Opens `camera` and begins to read it. Frames tell their time since `epoch`, a time of
-    /// [`monotonic`].
+    /// `monotonic`.
     pub(super) fn start(mut camera: impl Camera, epoch: Duration) -> Result<Self, CameraError> {
         let stream = camera.open()?;
         let shared = Arc::new(Shared::default());

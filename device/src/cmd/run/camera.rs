@@ -1,8 +1,11 @@
-//! The options of cameras.
+//! The options of cameras, and what is told of a camera that is lost.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use device::source::{CameraOptions, PixelFormat};
+use device::source::{CameraOptions, LiveState, PixelFormat};
+use shared::wire::message::{Message, Notice, NoticeCode, shortened};
+
+use super::link::Link;
 
 /// How a camera (`--source v4l2:…`) is to take pictures.
 #[derive(Debug, clap::Args)]
@@ -16,9 +19,8 @@ pub(super) struct CameraArgs {
     /// Form of a camera's pictures: grey, nv12, yuyv or mjpeg; the first that it has, if not given.
     #[arg(long, value_name = "FORMAT")]
     camera_format: Option<PixelFormat>,
-    /// Set a camera's control before it starts, by the name that v4l2-ctl gives it; repeat for more,
-    /// in this order.
-    #[arg(long = "control", value_name = "NAME=VALUE", value_parser = control)]
+    /// Set a camera's controls before it starts, in this order, by the names that v4l2-ctl gives them.
+    #[arg(long = "control", value_name = "NAME=VALUE,…", value_delimiter = ',', value_parser = control)]
     controls: Vec<(String, i32)>,
     /// Seconds without a frame after which a camera counts as lost; 2, or five frames if these take
     /// longer, if not given.
@@ -35,6 +37,43 @@ impl CameraArgs {
             controls: self.controls.clone(),
             timeout: self.camera_timeout,
         }
+    }
+}
+
+/// Whether the camera was there when it was last looked.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    lost: Option<Instant>,
+}
+
+impl Presence {
+    /// Whether there was no camera at the last call of [`Presence::tell`].
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Sends a notice if the camera was lost, or came back, since the last call.
+    pub(super) fn tell(&mut self, state: &LiveState, link: &mut Link) -> anyhow::Result<()> {
+        let notice = match (&state.absent, self.lost) {
+            (Some(why), None) => {
+                self.lost = Some(Instant::now());
+                Notice {
+                    code: NoticeCode::CameraLost,
+                    detail: 0,
+                    text: shortened(why),
+                }
+            }
+            (None, Some(lost)) => {
+                self.lost = None;
+                Notice {
+                    code: NoticeCode::CameraBack,
+                    detail: u32::try_from(lost.elapsed().as_millis()).unwrap_or(u32::MAX),
+                    text: shortened(""),
+                }
+            }
+            _ => return Ok(()),
+        };
+        link.send(&Message::Notice(notice))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What follows a verdict: the pin, the report, the frame's picture, and the figures.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use device::engine::Engine;
@@ -8,11 +8,12 @@ use device::inference::{Outcome, Tally, Timing};
 use device::performance::Meter;
 use device::pin::FlagPin;
 use device::session::Session;
-use device::source::{Frame, LiveState, Source};
+use device::source::{Frame, Source};
 use shared::triage::Verdict;
-use shared::wire::message::{Message, Notice, NoticeCode, Performance, shortened};
+use shared::wire::message::{Message, Performance};
 
 use super::Args;
+use super::camera::Presence;
 use super::link::Link;
 use super::thumbnails::Thumbnails;
 
@@ -24,8 +25,7 @@ pub(super) struct Reporting {
     pin: Option<FlagPin>,
     /// If pictures are wanted.
     thumbnails: Option<Thumbnails>,
-    /// Since when there is no camera.
-    lost: Option<Instant>,
+    presence: Presence,
 }
 
 impl Reporting {
@@ -36,7 +36,7 @@ impl Reporting {
             meter: Meter::start(),
             pin: args.flag_pin.as_ref().map(FlagPin::open).transpose()?,
             thumbnails: link.sends_pictures(args).then(Thumbnails::default),
-            lost: None,
+            presence: Presence::default(),
         })
     }
 
@@ -79,7 +79,11 @@ impl Reporting {
     /// that is gone or back.
     pub(super) fn turn(&mut self, link: &mut Link, source: &Source) -> anyhow::Result<()> {
         if let Some(state) = source.live() {
-            self.camera(link, &state)?;
+            self.presence.tell(&state, link)?;
+            if self.presence.is_lost() {
+                // Nobody knows what a camera would see that is not there.
+                self.set_pin(true)?;
+            }
             self.pictures(link, false)?;
         }
         Ok(())
@@ -96,28 +100,6 @@ impl Reporting {
             }
         }
         Ok(())
-    }
-
-    fn camera(&mut self, link: &mut Link, state: &LiveState) -> anyhow::Result<()> {
-        let (code, detail, text) = match (&state.absent, self.lost) {
-            (Some(why), None) => {
-                // Nobody knows what a camera would see that is not there.
-                self.set_pin(true)?;
-                self.lost = Some(Instant::now());
-                (NoticeCode::CameraLost, 0, why.as_str())
-            }
-            (None, Some(since)) => {
-                self.lost = None;
-                let gone = u32::try_from(since.elapsed().as_millis()).unwrap_or(u32::MAX);
-                (NoticeCode::CameraBack, gone, "")
-            }
-            _ => return Ok(()),
-        };
-        link.send(&Message::Notice(Notice {
-            code,
-            detail,
-            text: shortened(text),
-        }))
     }
 
     /// Sends the totals, those of performance first; `last` says that nothing follows.

@@ -5,6 +5,7 @@
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::ptr::{NonNull, null_mut};
@@ -14,7 +15,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::major;
 use rustix::io::Errno;
 use rustix::ioctl::{Direction, Ioctl, IoctlOutput, Opcode, ioctl, opcode};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::abi::{
     Buffer, Capability, Control, Format, FormatDescription, FrameInterval, FrameSize, MEMORY_MMAP,
@@ -228,17 +228,14 @@ unsafe impl Send for Mapping {}
 impl Mapping {
     fn new(node: &Node, buffer: &Buffer) -> io::Result<Self> {
         let length = buffer.length as usize;
+        let offset = buffer.offset.into();
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
         // SAFETY: the kernel chooses where, so nothing that lives is mapped over.
-        let start = unsafe {
-            mmap(
-                null_mut(),
-                length,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                &node.0,
-                u64::from(buffer.offset),
-            )
-        }?;
+        let start =
+            unsafe { libc::mmap(null_mut(), length, access, kind, node.0.as_raw_fd(), offset) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
         let start = NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { start, length })
     }
@@ -247,7 +244,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: mapped by `new` with this length, and no slice of it outlives `self`.
-        let _ = unsafe { munmap(self.start.as_ptr(), self.length) };
+        let _ = unsafe { libc::munmap(self.start.as_ptr(), self.length) };
     }
 }
 

@@ -557,7 +557,7 @@ fn the_page_follows_a_live_stream_in_a_browser() {
     ));
 
     let url = format!("http://{address}/");
-    let mut page = browse(&url, &["--device", name]);
+    let mut page = browse(&url, &["--device", name, "--pictures"]);
     let mut answers = page.stdin.take().expect("piped");
     let lines = BufReader::new(page.stdout.take().expect("piped")).lines();
     let mut seen = None;

@@ -104,13 +104,13 @@ mod tests {
     fn parts_of_other_pictures_are_not_mixed_in() {
         let (seven, eight) = (parts(7), parts(8));
         let mixed = [&seven[0], &eight[1], &seven[2]].map(Clone::clone);
-        assert_eq!(whole(mixed), []);
+        assert!(whole(mixed).is_empty());
         let wider = Thumbnail {
             width: 20,
             height: 28,
             ..seven[1].clone()
         };
-        assert_eq!(whole([seven[0].clone(), wider, seven[2].clone()]), []);
+        assert!(whole([seven[0].clone(), wider, seven[2].clone()]).is_empty());
     }
 
     #[test]

@@ -22,3 +22,4 @@ pub mod study;
 pub mod torch;
 #[cfg(feature = "train")]
 pub mod train;
+pub mod web;

@@ -12,6 +12,7 @@ pub mod evaluate;
 pub mod export;
 pub mod files;
 pub mod flash;
+pub mod label;
 pub mod lenet;
 pub mod monitor;
 mod parallel;
@@ -21,3 +22,4 @@ pub mod study;
 pub mod torch;
 #[cfg(feature = "train")]
 pub mod train;
+pub mod tui;

@@ -30,6 +30,7 @@ enum Command {
     Study(cmd::study::Args),
     Flash(cmd::flash::Args),
     Monitor(cmd::monitor::Args),
+    Label(cmd::label::Args),
     Send(cmd::send::Args),
     Bench(cmd::bench::Args),
     #[command(hide = true)]
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::Study(args) => cmd::study::run(args),
         Command::Flash(args) => cmd::flash::run(&args),
         Command::Monitor(args) => cmd::monitor::run(&args),
+        Command::Label(args) => cmd::label::run(&args),
         Command::Send(args) => cmd::send::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
         Command::BenchWorker(args) => cmd::bench::run_worker(args),

@@ -8,3 +8,5 @@ pub mod firmware;
 pub mod line;
 pub mod model;
 pub mod programs;
+pub mod recording;
+pub mod terminal;

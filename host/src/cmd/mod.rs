@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod evaluate;
 pub mod export;
 pub mod flash;
+pub mod label;
 mod long;
 pub mod monitor;
 pub mod report;

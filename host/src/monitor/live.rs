@@ -91,6 +91,7 @@ impl Live {
             Message::Report(report) => self.report(packet.sequence, report),
             Message::Statistics(statistics) => self.told = Some(statistics.clone()),
             Message::Performance(performance) => self.performance = Some(*performance),
+            // Parts of pictures come together elsewhere: see [`Live::picture`].
             Message::Thumbnail(_) => {}
             Message::Notice(notice) => {
                 push(
@@ -136,13 +137,14 @@ impl Live {
         }
     }
 
-    /// Takes the picture of the latest frame of this number, if that is still remembered.
-    pub fn picture(&mut self, frame: u32, picture: Picture) {
+    /// Takes the picture of the latest frame of this number, and gives that frame, if it is still
+    /// remembered.
+    pub fn picture(&mut self, frame: u32, picture: Picture) -> Option<&Seen> {
         let mut latest = self.frames.iter_mut().rev();
-        if let Some(seen) = latest.find(|seen| seen.report.frame == frame) {
-            seen.picture = Some(picture);
-            self.revision += 1;
-        }
+        let seen = latest.find(|seen| seen.report.frame == frame)?;
+        seen.picture = Some(picture);
+        self.revision += 1;
+        Some(seen)
     }
 
     /// Nothing more will come.
@@ -518,9 +520,10 @@ mod tests {
             height: 1,
             pixels: vec![9],
         };
-        live.picture(3, picture.clone());
+        assert!(live.picture(3, picture.clone()).is_none());
         assert_eq!(live.revision(), revision);
-        live.picture(7, picture);
+        let seen = live.picture(7, picture).expect("remembered");
+        assert_eq!(seen.index, 2);
         assert!(live.revision() > revision);
         let known: Vec<_> = live
             .frames()

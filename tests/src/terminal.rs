@@ -16,6 +16,9 @@ use crate::programs::Running;
 /// How long something that is to appear on the screen is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the screen has to stay the same to be taken for drawn.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// A terminal and the program that runs in it.
 #[allow(missing_debug_implementations)] // A screen has nothing to show but itself.
 pub struct Terminal {
@@ -106,23 +109,26 @@ impl Terminal {
         lock(&self.screen).screen().contents()
     }
 
-    /// Waits until the screen is as `wanted`, and gives it.
+    /// Waits until the screen is as `wanted` and nothing is being drawn, and gives it.
     ///
     /// # Panics
     /// If it does not become so; the message holds what it was last.
     #[track_caller]
+    #[allow(clippy::must_use_candidate)] // That it becomes so may be all that is asked.
     pub fn wait(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
+        let mut before = None;
         loop {
             let text = self.text();
-            if wanted(&text) {
+            if wanted(&text) && before.as_ref() == Some(&text) {
                 return text;
             }
             assert!(
                 Instant::now() < deadline,
                 "no {what} on the screen:\n{text}"
             );
-            std::thread::sleep(Duration::from_millis(20));
+            before = Some(text);
+            std::thread::sleep(LOOK);
         }
     }
 
@@ -131,6 +137,7 @@ impl Terminal {
     /// # Panics
     /// If they do not appear.
     #[track_caller]
+    #[allow(clippy::must_use_candidate)] // That they appear may be all that is asked.
     pub fn wait_for(&self, words: &str) -> String {
         self.wait(&format!("'{words}'"), |text| text.contains(words))
     }
@@ -164,6 +171,7 @@ impl Terminal {
     /// If it does not end, or leaves the terminal in a state that its user has to repair: on the
     /// other screen, without a cursor, or without echo.
     #[track_caller]
+    #[must_use]
     pub fn end(mut self) -> (Option<i32>, String) {
         let program = self.program.take().expect("only the end takes it");
         let code = program.end().0;

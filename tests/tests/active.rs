@@ -48,7 +48,7 @@ fn write_pictures(folder: &Path, set: &Dataset, images: &[usize]) {
 
 fn train(out: &Path, more: &[&str]) {
     let recipe = format!(
-        "--without {DIGIT} --limit-train {TRAINED} --epochs 2 --seed 1 --limit-test 300 --passes 20 --calibration-images 300 --device cpu"
+        "--without {DIGIT} --limit-train {TRAINED} --epochs 3 --seed 1 --limit-test 300 --passes 20 --calibration-images 1000 --flag-rate 0.2 --device cpu"
     );
     let args = ["train", "--out", text(out)].into_iter();
     succeed(
@@ -93,7 +93,7 @@ fn accuracy(reports: &[Value], truth: impl Iterator<Item = u16>) -> f64 {
     let right = reports
         .iter()
         .zip(truth)
-        .filter(|(report, digit)| report["label"] == digit.to_string());
+        .filter(|(report, digit)| report["label"].as_str() == Some(&digit.to_string()));
     right.count() as f64 / reports.len() as f64
 }
 
@@ -108,7 +108,7 @@ fn label(folder: &Path, truth: impl Fn(usize) -> u16) -> usize {
                 && (text.contains("frame ") || text.contains("no picture is left"))
         });
         let Some((_, rest)) = screen
-            .split_once("\n")
+            .split_once('\n')
             .and_then(|it| it.1.split_once("frame "))
         else {
             break;

@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(whole.len(), 2);
         assert_eq!((whole[0].0, whole[1].0), (1, 2));
         assert_eq!(whole[0].1.pixels[300], 300_u32 as u8);
-        assert_eq!(whole[1].1.pixels[300], 0xFF ^ 300_u32 as u8);
+        assert_eq!(whole[1].1.pixels[300], !(300_u32 as u8));
         assert_eq!(assembler.incomplete(true), 0);
     }
 

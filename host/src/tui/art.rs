@@ -72,7 +72,7 @@ impl Widget for Art<'_> {
                     cell.set_bg(lower.map_or(Color::Reset, grey));
                 } else {
                     let (upper, lower) = (upper.unwrap_or(0), lower.or(upper).unwrap_or(0));
-                    let mean = (usize::from(upper) + usize::from(lower)) / 2;
+                    let mean = usize::midpoint(upper.into(), lower.into());
                     cell.set_char(char::from(RAMP[mean * RAMP.len() / 256]));
                 }
             }

@@ -2,6 +2,7 @@
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
@@ -42,7 +43,7 @@ pub fn draw_label(
             |said| what_was_said(said, paint),
         );
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        lines.push(Line::styled(name.into_owned(), paint.dim()));
+        lines.push(Line::styled(name.into_owned(), Modifier::DIM));
         frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), right);
     } else {
         frame.render_widget("no picture is left: u undo, q quit", middle);

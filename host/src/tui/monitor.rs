@@ -38,14 +38,12 @@ pub fn watch(screen: &mut Screen, watched: &Watched, stop: &AtomicBool) -> anyho
         }
         if event::poll(LOOK)? {
             drawn = None;
-            match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    if view.key(key, watched) {
-                        stop.store(true, Ordering::Relaxed);
-                    }
-                }
-                // Whatever else it is, all is drawn anew.
-                _ => {}
+            // Whatever else it is, all is drawn anew.
+            if let Event::Key(key) = event::read()?
+                && key.kind != KeyEventKind::Release
+                && view.key(key, watched)
+            {
+                stop.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -95,7 +93,6 @@ impl View {
                 self.help = false;
                 self.detail = false;
             }
-            KeyCode::Esc => self.selected = None,
             KeyCode::Char('?' | 'h') => self.help = !self.help,
             KeyCode::Char('p' | ' ') => {
                 self.paused = match self.paused {
@@ -113,7 +110,7 @@ impl View {
             KeyCode::Down | KeyCode::Char('j') => self.go(watched, 1),
             KeyCode::PageUp => self.go(watched, -(PAGE as isize)),
             KeyCode::PageDown => self.go(watched, PAGE as isize),
-            KeyCode::Home => self.selected = None,
+            KeyCode::Esc | KeyCode::Home => self.selected = None,
             KeyCode::End => self.go(watched, isize::MAX),
             _ => {}
         }

@@ -63,7 +63,7 @@ pub(super) fn draw(
     figures_beside(frame, live, &snapshot, right, paint);
     messages(frame, &snapshot, log, bottom, paint);
     let hint = Line::from(
-        vec![
+        [
             key("q", " quit  ", paint),
             key("p", " pause  ", paint),
             key("f", " flags only  ", paint),
@@ -133,11 +133,12 @@ fn header<'a>(now: &Snapshot<'a>, view: &View, paint: Paint) -> Text<'a> {
     ])
 }
 
+/// A column: name, width (0: what is left), how wide the table has to be for it to be shown, content.
+type Column = (&'static str, u16, u16, fn(&Seen) -> String);
+
 /// The frames, the latest on top.
 fn table(frame: &mut Frame<'_>, live: &Live, view: &View, area: Rect, paint: Paint) {
     let frames = view.frames(live);
-    // Name, width, how wide the table has to be for it to be shown, and content.
-    type Column = (&'static str, u16, u16, fn(&Seen) -> String);
     let columns: [Column; 10] = [
         ("  frame", 7, 0, |seen| format!("{:>7}", seen.report.frame)),
         ("verdict", 7, 0, |seen| match seen.report.verdict() {

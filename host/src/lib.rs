@@ -23,3 +23,4 @@ pub mod torch;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod tui;
+pub mod web;

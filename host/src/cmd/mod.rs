@@ -10,6 +10,7 @@ pub mod flash;
 pub mod label;
 mod long;
 pub mod monitor;
+mod page;
 pub mod report;
 pub mod send;
 pub mod study;

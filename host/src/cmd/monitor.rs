@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use shared::wire::Packet;
 use shared::wire::link::Receiver;
-use shared::wire::message::Message;
 
 use super::long::stop_flag;
+use super::page::Page;
 use super::view::{Form, Print, View};
-use crate::monitor::{Assembler, Input, Manifest, Pace, Store, Watched};
+use crate::monitor::{Input, Manifest, Pace, Store, Watched};
 use crate::tui::{self, Screen};
 
 /// Silence that is worth a warning: devices greet every 10 s unless told otherwise.
@@ -30,6 +30,7 @@ const STOP_POLL: Duration = Duration::from_millis(100);
   host monitor /dev/ttyUSB0
   host monitor /dev/ttyUSB0 --json | jq 'select(.verdict == \"flag\")'
   host monitor /dev/ttyUSB0 --record today.capture
+  host monitor /dev/ttyUSB0 --web
   host monitor today.capture
   host monitor /dev/ttyUSB0 --tui
   host monitor --replay today.capture --speed 4 --tui
@@ -89,6 +90,8 @@ pub(super) struct Show {
     /// What `host data mix` wrote about the frames sent: adds accuracy to the summary.
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
+    #[command(flatten)]
+    page: Page,
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -108,9 +111,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         (None, Some(path)) => (path, None),
         (None, None) => unreachable!("one of the two is required"),
     };
-    let stop = stop_flag()?;
-    let outputs = Outputs::open(&args.show, pace, &stop)?;
-    outputs.follow(Input::open(path, args.baud, args.wait, stop)?)
+    watch(path, args.baud, args.wait, pace, &args.show, &stop_flag()?)
 }
 
 /// Shows what comes from the serial port `path` at `baud` bits per second until the device says
@@ -124,10 +125,28 @@ pub(super) fn follow(
     baud: u32,
     wait: bool,
     show: &Show,
-    stop: Arc<AtomicBool>,
+    stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
-    let outputs = Outputs::open(show, None, &stop)?;
-    outputs.follow(Input::open(path, baud, wait, stop)?)
+    watch(path, baud, wait, None, show, stop)
+}
+
+/// As [`follow`], of a recording at a pace, too; a page stays until `stop` is set.
+fn watch(
+    path: &Path,
+    baud: u32,
+    wait: bool,
+    pace: Option<Pace>,
+    show: &Show,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<()> {
+    let outputs = Outputs::open(show, pace, stop)?;
+    let input = Input::open(path, baud, wait, Arc::clone(stop))?;
+    show.page.serve(&outputs.watched, path)?;
+    outputs.follow(input)?;
+    if !show.until_last {
+        show.page.stay(stop);
+    }
+    Ok(())
 }
 
 /// Where everything that comes down the line goes. Data flows one way: bytes come in here and go to
@@ -140,7 +159,6 @@ struct Outputs<'a> {
     pace: Option<Pace>,
     watched: Watched,
     view: View<'a>,
-    assembler: Assembler,
     store: Option<Store>,
     /// When a message came last; `None` after the warning that none does.
     heard: Option<Instant>,
@@ -176,7 +194,6 @@ impl<'a> Outputs<'a> {
             } else {
                 View::new(&show.form, manifest)
             },
-            assembler: Assembler::default(),
             store: store.transpose()?,
             heard: Some(Instant::now()),
         })
@@ -193,6 +210,7 @@ impl<'a> Outputs<'a> {
                 tui::watch(&mut screen, &watched, &stop)
             });
             let result = self.read(&mut input);
+            self.watched.change(|live, _| live.end());
             if result.is_err() || self.show.until_last {
                 self.stop.store(true, Ordering::Relaxed);
             }
@@ -200,10 +218,13 @@ impl<'a> Outputs<'a> {
             let shown = shown.unwrap_or_else(|_| Err(anyhow!("the screen failed: see above")));
             result.and(shown)
         } else {
-            self.read(&mut input)
+            let result = self.read(&mut input);
+            self.watched.change(|live, _| live.end());
+            result
         };
         if let Some(store) = &mut self.store {
-            store.counts.incomplete = self.assembler.incomplete(true);
+            (store.counts.incomplete, store.counts.unreported) =
+                self.watched.look(|live, _| live.pictures_lost());
             self.view.summary.pictures = Some(store.counts);
         }
         self.view.finish(&self.receiver.counters())?;
@@ -236,7 +257,6 @@ impl<'a> Outputs<'a> {
             let link = self.receiver.counters();
             self.watched.change(|live, _| live.link(link));
         }
-        self.watched.change(|live, _| live.end());
         Ok(())
     }
 
@@ -248,23 +268,14 @@ impl<'a> Outputs<'a> {
         }
         self.heard = Some(Instant::now());
         let link = self.receiver.counters();
+        let mut whole = None;
         self.watched.change(|live, now| {
             live.link(link);
-            live.packet(packet, now);
+            let seen = live.packet(packet, now).cloned();
+            whole = seen.map(|seen| (seen, live.hello().cloned()));
         });
-        if let Message::Thumbnail(part) = &packet.message
-            && let Some((frame, picture)) = self.assembler.take(part)
-        {
-            let (mut seen, mut hello) = (None, None);
-            self.watched.change(|live, _| {
-                hello = live.hello().cloned();
-                seen = live.picture(frame, picture.clone()).cloned();
-            });
-            match (&mut self.store, seen) {
-                (Some(store), Some(seen)) => store.save(&seen, &picture, hello.as_ref())?,
-                (Some(store), None) => store.counts.unreported += 1,
-                (None, _) => {}
-            }
+        if let (Some(store), Some((seen, hello))) = (&mut self.store, whole) {
+            store.save(&seen, hello.as_ref())?;
         }
         self.view.packet(packet, &link)
     }

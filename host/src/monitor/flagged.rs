@@ -102,16 +102,15 @@ impl Store {
         })
     }
 
-    /// Saves the picture of a frame, unless the same picture was saved before or the folder is full.
+    /// Saves the picture of a frame, if it has one, unless the same picture was saved before or the
+    /// folder is full.
     ///
     /// # Errors
     /// The disk does not take it.
-    pub fn save(
-        &mut self,
-        seen: &Seen,
-        picture: &Picture,
-        hello: Option<&Hello>,
-    ) -> anyhow::Result<()> {
+    pub fn save(&mut self, seen: &Seen, hello: Option<&Hello>) -> anyhow::Result<()> {
+        let Some(picture) = &seen.picture else {
+            return Ok(());
+        };
         let hash = hash_of(picture);
         if self.known.contains(&hash) {
             self.counts.repeated += 1;
@@ -298,7 +297,7 @@ mod tests {
     use shared::wire::Packet;
     use shared::wire::message::Message;
 
-    fn seen(frame: u32) -> Seen {
+    fn seen(frame: u32, shade: u8) -> Seen {
         let mut live = Live::default();
         let mut report = report(frame);
         report.causes.insert(Cause::Unfamiliar);
@@ -307,7 +306,7 @@ mod tests {
             message: Message::Report(report),
         };
         live.packet(&packet, Duration::ZERO);
-        live.frames()[0].clone()
+        live.picture(frame, picture(shade)).expect("known").clone()
     }
 
     fn picture(shade: u8) -> Picture {
@@ -328,7 +327,7 @@ mod tests {
         let folder = folder.path();
         let mut store = Store::open(folder, 10).expect("opened");
         for shade in [7, 7, 8] {
-            store.save(&seen(4), &picture(shade), None).expect("saved");
+            store.save(&seen(4, shade), None).expect("saved");
         }
         assert_eq!((store.counts.saved, store.counts.repeated), (2, 1));
         let files = names(folder);
@@ -357,7 +356,7 @@ mod tests {
         }
         let mut store = Store::open(folder, 10).expect("opened");
         for shade in [7, 8] {
-            store.save(&seen(5), &picture(shade), None).expect("known");
+            store.save(&seen(5, shade), None).expect("known");
         }
         assert_eq!((store.counts.saved, store.counts.repeated), (0, 2));
         assert_eq!(names(folder).len(), 0);
@@ -368,14 +367,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let mut store = Store::open(folder.path(), 2).expect("opened");
         for shade in 0..5 {
-            store.save(&seen(0), &picture(shade), None).expect("saved");
+            store.save(&seen(0, shade), None).expect("saved");
         }
         assert_eq!((store.counts.saved, store.counts.full), (2, 3));
         for file in names(folder.path()) {
             fs::remove_file(file).expect("removed");
         }
         store.full_since = None;
-        store.save(&seen(0), &picture(9), None).expect("saved");
+        store.save(&seen(0, 9), None).expect("saved");
         assert_eq!(store.counts.saved, 3);
     }
 
@@ -384,7 +383,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let mut store = Store::open(folder.path(), 5).expect("opened");
         for shade in 0..2 {
-            store.save(&seen(0), &picture(shade), None).expect("saved");
+            store.save(&seen(0, shade), None).expect("saved");
         }
         let path = folder.path().join(LIST);
         let text = fs::read(&path).expect("read");

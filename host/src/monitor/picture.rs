@@ -19,13 +19,13 @@ pub struct Picture {
 }
 
 /// Puts pictures together.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Assembler {
     under_way: VecDeque<Partial>,
     incomplete: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Partial {
     frame: u32,
     picture: Picture,

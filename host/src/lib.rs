@@ -8,6 +8,7 @@ pub mod bench;
 pub mod calibrate;
 pub mod cmd;
 pub mod data;
+pub mod deploy;
 pub mod evaluate;
 pub mod export;
 pub mod files;

@@ -8,10 +8,12 @@ pub mod bench;
 pub mod calibrate;
 pub mod cmd;
 pub mod data;
+pub mod deploy;
 pub mod evaluate;
 pub mod export;
 pub mod files;
 pub mod flash;
+pub mod label;
 pub mod lenet;
 pub mod monitor;
 mod parallel;
@@ -21,3 +23,5 @@ pub mod study;
 pub mod torch;
 #[cfg(feature = "train")]
 pub mod train;
+pub mod tui;
+pub mod web;

@@ -9,3 +9,5 @@ pub mod guest;
 pub mod line;
 pub mod model;
 pub mod programs;
+pub mod recording;
+pub mod terminal;

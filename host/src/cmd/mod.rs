@@ -3,12 +3,15 @@
 pub mod bench;
 pub mod calibrate;
 pub mod data;
+pub mod deploy;
 pub mod doctor;
 pub mod evaluate;
 pub mod export;
 pub mod flash;
+pub mod label;
 mod long;
 pub mod monitor;
+mod page;
 pub mod report;
 pub mod send;
 pub mod study;

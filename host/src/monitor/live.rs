@@ -10,10 +10,12 @@ use shared::wire::message::{Hello, Message, Performance, Report, Statistics};
 use shared::wire::{LinkCounters, Packet};
 
 use super::output::label;
-use super::{Picture, Record, explain, percentile};
+use super::{Assembler, Picture, Record, explain, percentile};
 
 /// Frames that are remembered, the latest; what a [`Snapshot`] calls recent.
 pub const REMEMBERED: usize = 600;
+/// Flagged frames that are remembered besides, the latest, with their pictures.
+const REMEMBERED_FLAGS: usize = 200;
 /// Words of the device that are remembered.
 const REMEMBERED_WORDS: usize = 50;
 
@@ -22,6 +24,8 @@ const REMEMBERED_WORDS: usize = 50;
 pub struct Seen {
     /// Place among all reports received, from 0.
     pub index: u64,
+    /// When it came, seconds since monitoring began.
+    pub at_s: f64,
     /// Sequence number on the link.
     pub sequence: u32,
     /// Name of the predicted class, if the device had told it.
@@ -70,6 +74,9 @@ pub struct Words {
 pub struct Live {
     hello: Option<Hello>,
     frames: VecDeque<Seen>,
+    flags: VecDeque<Seen>,
+    assembler: Assembler,
+    unreported: u64,
     totals: Totals,
     by_cause: [u64; Cause::ALL.len()],
     told: Option<Statistics>,
@@ -82,16 +89,23 @@ pub struct Live {
 }
 
 impl Live {
-    /// Takes one message that came at `now`.
-    pub fn packet(&mut self, packet: &Packet, now: Duration) {
+    /// Takes one message that came at `now`. With the last part of a picture it gives the frame that
+    /// it is of.
+    pub fn packet(&mut self, packet: &Packet, now: Duration) -> Option<&Seen> {
         self.revision += 1;
         self.heard = Some(now);
         match &packet.message {
             Message::Hello(hello) => self.hello = Some(hello.clone()),
-            Message::Report(report) => self.report(packet.sequence, report),
+            Message::Report(report) => self.report(packet.sequence, report, now),
             Message::Statistics(statistics) => self.told = Some(statistics.clone()),
             Message::Performance(performance) => self.performance = Some(*performance),
-            Message::Thumbnail(_) => {}
+            Message::Thumbnail(part) => {
+                let (frame, picture) = self.assembler.take(part)?;
+                if latest(&self.flags, frame).is_none() {
+                    self.unreported += 1;
+                }
+                return self.picture(frame, picture);
+            }
             Message::Notice(notice) => {
                 push(
                     &mut self.words,
@@ -104,12 +118,14 @@ impl Live {
                 );
             }
         }
+        None
     }
 
-    fn report(&mut self, sequence: u32, report: &Report) {
+    fn report(&mut self, sequence: u32, report: &Report, now: Duration) {
         let flagged = !report.causes.is_empty();
         let seen = Seen {
             index: self.totals.frames,
+            at_s: now.as_secs_f64(),
             sequence,
             label: label(self.hello.as_ref(), report.class).map(str::to_owned),
             report: report.clone(),
@@ -125,6 +141,9 @@ impl Live {
         for cause in report.causes.iter() {
             self.by_cause[cause.index()] += 1;
         }
+        if flagged {
+            push(&mut self.flags, REMEMBERED_FLAGS, seen.clone());
+        }
         push(&mut self.frames, REMEMBERED, seen);
     }
 
@@ -136,13 +155,21 @@ impl Live {
         }
     }
 
-    /// Takes the picture of the latest frame of this number, if that is still remembered.
-    pub fn picture(&mut self, frame: u32, picture: Picture) {
-        let mut latest = self.frames.iter_mut().rev();
-        if let Some(seen) = latest.find(|seen| seen.report.frame == frame) {
-            seen.picture = Some(picture);
-            self.revision += 1;
-        }
+    /// Takes the picture of the latest frame of this number, and gives that frame, if it is still
+    /// remembered.
+    pub fn picture(&mut self, frame: u32, picture: Picture) -> Option<&Seen> {
+        let known = [
+            put(&mut self.flags, frame, picture.clone()),
+            put(&mut self.frames, frame, picture),
+        ];
+        self.revision += u64::from(known.contains(&true));
+        latest(&self.frames, frame).or_else(|| latest(&self.flags, frame))
+    }
+
+    /// Pictures that never came whole, and those that did but whose report did not come.
+    #[must_use]
+    pub fn pictures_lost(&self) -> (u64, u64) {
+        (self.assembler.incomplete(self.ended), self.unreported)
     }
 
     /// Nothing more will come.
@@ -167,6 +194,13 @@ impl Live {
     #[must_use]
     pub fn frames(&self) -> &VecDeque<Seen> {
         &self.frames
+    }
+
+    /// The flagged frames remembered, oldest first: also such as are no longer among
+    /// [`Live::frames`].
+    #[must_use]
+    pub fn flags(&self) -> &VecDeque<Seen> {
+        &self.flags
     }
 
     /// Those of the frames remembered whose [`Seen::index`] is `index` or more.
@@ -264,6 +298,21 @@ fn push<T>(list: &mut VecDeque<T>, most: usize, item: T) {
         list.pop_front();
     }
     list.push_back(item);
+}
+
+/// The latest frame of this number.
+fn latest(list: &VecDeque<Seen>, frame: u32) -> Option<&Seen> {
+    list.iter().rev().find(|seen| seen.report.frame == frame)
+}
+
+/// Gives the latest frame of this number its picture; whether there is one.
+fn put(list: &mut VecDeque<Seen>, frame: u32, picture: Picture) -> bool {
+    let mut latest = list.iter_mut().rev();
+    let Some(seen) = latest.find(|seen| seen.report.frame == frame) else {
+        return false;
+    };
+    seen.picture = Some(picture);
+    true
 }
 
 /// All figures of a moment.
@@ -466,6 +515,8 @@ mod tests {
         assert_eq!(now.recent.flag_rate, Some(0.0));
         let glare = &now.causes[Cause::Glare.index()];
         assert_eq!((glare.total, glare.recent), (100, 0));
+        // Flagged ones are remembered for longer.
+        assert_eq!(live.flags().len(), 100);
         assert!((now.recent.frames_per_second.expect("a rate") - 100.0).abs() < 1e-9);
         assert_eq!(live.since(0).count(), 600);
         let last: Vec<u64> = live.since(698).map(|seen| seen.index).collect();
@@ -518,9 +569,10 @@ mod tests {
             height: 1,
             pixels: vec![9],
         };
-        live.picture(3, picture.clone());
+        assert!(live.picture(3, picture.clone()).is_none());
         assert_eq!(live.revision(), revision);
-        live.picture(7, picture);
+        let seen = live.picture(7, picture).expect("remembered");
+        assert_eq!(seen.index, 2);
         assert!(live.revision() > revision);
         let known: Vec<_> = live
             .frames()
@@ -528,6 +580,11 @@ mod tests {
             .map(|seen| seen.picture.is_some())
             .collect();
         assert_eq!(known, [false, false, true]);
+        assert!(
+            live.flags()
+                .back()
+                .is_some_and(|seen| seen.picture.is_some())
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::programs;
 
 /// How long a guest may take to start, and a command in it to end.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What a guest's processor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

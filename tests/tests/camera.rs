@@ -17,7 +17,7 @@ use tests::programs::{Running, command, succeed};
 const WIDTH: usize = 640;
 const HEIGHT: usize = 480;
 /// How long anything may take to show on the line: emulated machines are slow, and not alone.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Passes a frame.
 const PASSES: &str = "16";
 

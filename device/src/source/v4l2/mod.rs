@@ -127,7 +127,9 @@ fn open_camera(path: &Path) -> Result<(Node, String), CameraError> {
     let problem = if what & capability::VIDEO_CAPTURE != 0 {
         (what & capability::STREAMING == 0).then_some("cannot stream")
     } else if what & capability::VIDEO_CAPTURE_MPLANE != 0 {
-        Some("has the multi-planar interface only, which this program has not: use it through gst:")
+        Some(
+            "has the multi-planar interface only, which this program has not: use it through gst:v4l2src …",
+        )
     } else {
         Some("takes no pictures")
     };

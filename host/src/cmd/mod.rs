@@ -4,6 +4,7 @@ pub mod bench;
 pub mod calibrate;
 pub mod data;
 pub mod doctor;
+mod engine;
 pub mod evaluate;
 pub mod export;
 pub mod flash;

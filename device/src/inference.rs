@@ -127,16 +127,27 @@ pub struct Outcome<const N: usize> {
     pub causes: Causes,
 }
 
+/// When a frame was taken, taken up and decided, µs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// From the device's start until the frame was captured.
+    pub captured_us: u64,
+    /// From capture until the frame was taken up.
+    pub age_us: u32,
+    /// From capture to the verdict.
+    pub latency_us: u32,
+}
+
 impl<const N: usize> Outcome<N> {
-    /// The report of this outcome for frame number `frame`, taken `captured_us` microseconds after
-    /// the device started and decided `latency_us` microseconds later.
+    /// The report of this outcome for frame number `frame`.
     #[must_use]
-    pub fn report(&self, frame: u32, captured_us: u64, latency_us: u32) -> Report {
+    pub fn report(&self, frame: u32, timing: Timing) -> Report {
         let m = &self.measures;
         Report {
             frame,
-            captured_us,
-            latency_us,
+            captured_us: timing.captured_us,
+            age_us: timing.age_us,
+            latency_us: timing.latency_us,
             class: m.class as u16,
             confidence: m.confidence as f32,
             predictive_entropy: m.predictive_entropy as f32,
@@ -540,7 +551,7 @@ mod tests {
             outcome.causes.iter().collect::<Vec<_>>(),
             [Cause::Unfamiliar]
         );
-        assert_eq!(outcome.report(7, 1, 2).passes, 10);
+        assert_eq!(outcome.report(7, Timing::default()).passes, 10);
     }
 
     #[test]

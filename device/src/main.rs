@@ -31,7 +31,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match cmd::run::config::parse::<Cli>() {
+        Ok(Some(cli)) => cli,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => return device::log::exit_code(Err(error)),
+    };
     device::log::start(cli.verbose);
     let result = match cli.command {
         Command::Run(args) => cmd::run::run(&args),

@@ -11,13 +11,13 @@ use shared::wire::message::{
 };
 use shared::wire::text::{self, MAX_LINE, TextDeframer};
 use shared::wire::{EncodeError, FrameError, LinkCounters, crc32};
-use support::{hello, notice, report, statistics};
+use support::{hello, notice, performance, report, statistics, thumbnail};
 
 /// The protocol's fingerprint. If this fails, the messages have changed: devices in the field and
 /// hosts no longer understand each other, which the version must say.
 #[test]
-fn the_messages_are_those_of_version_1() {
-    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (1, 0x57D4_88DF_B7B4_4190));
+fn the_messages_are_those_of_version_2() {
+    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (2, 0x37CD_1784_6891_FC58));
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_report_is_one_readable_line() {
         "REPORT seq=12 frame=12 verdict=flag causes=glare+unfamiliar class=7 confidence=0.9375 \
          predictive_entropy=0.2500 expected_entropy=0.1250 mutual_information=0.1250 \
          variation_ratio=0.0625 standard_deviation=0.5000 margin=0.8750 passes=100 \
-         captured_us=1399996 latency_us=7200 mean=0.1250 black=0.0625 white=0.8750 \
+         captured_us=1399996 age_us=1800 latency_us=7200 mean=0.1250 black=0.0625 white=0.8750 \
          contrast=0.2500 sharpness=0.5000 saturated=0.0000 plateau=0.7500"
     );
     assert_eq!(crc, format!("{:08X}\r\n", crc32(content.as_bytes())));
@@ -50,7 +50,7 @@ fn a_report_is_one_readable_line() {
 fn greetings_and_totals_are_lines_too() {
     let text = line(0, &hello());
     let start = format!(
-        "HELLO seq=0 protocol=1 schema={SCHEMA_HASH:016x} device=bench-camera software=0.1.0 \
+        "HELLO seq=0 protocol=2 schema={SCHEMA_HASH:016x} device=bench-camera software=0.1.0 \
          engine=tract model=deadbeef input=1x28x20 classes=3 labels=cat,dog,a%20bird passes=100 seed=42 \
          max_black=0.800000 max_plateau=0.500000 "
     );
@@ -64,6 +64,19 @@ fn greetings_and_totals_are_lines_too() {
     assert!(text.starts_with(
         "NOTICE seq=4 code=plan_checksum detail=7 text=stored%201%2C%20computed%202 *"
     ));
+    let text = line(5, &thumbnail());
+    assert!(text.starts_with("THUMBNAIL seq=5 frame=12 size=28x20 offset=556 pixels=0001ABFF *"));
+    let text = line(6, &performance());
+    assert!(text.starts_with(
+        "PERFORMANCE seq=6 captured=300 dropped=2 corrupt=1 missed=4 reconnects=1 \
+         latency_us=7200,9100,33000 mean_passes=22.5000 processor=0.0375 peak_memory_kib=26000 \
+         temperature=41.5000 *"
+    ));
+    let Message::Performance(mut without) = performance() else {
+        unreachable!("performance() gives one")
+    };
+    without.temperature = None;
+    assert!(line(7, &Message::Performance(without)).contains(" temperature=none *"));
 }
 
 /// Numbers and names of notices are told to the world; a new code comes last.
@@ -71,7 +84,7 @@ fn greetings_and_totals_are_lines_too() {
 fn notices_keep_their_numbers_and_names() {
     let names = "plan_missing plan_version plan_length plan_checksum plan_schema plan_content \
                  plan_memory plan_format panicked watchdog_reset frame_refused frame_incomplete \
-                 stack_low";
+                 stack_low camera_lost camera_back";
     assert_eq!(NoticeCode::ALL.map(NoticeCode::name).join(" "), names);
     for (number, code) in NoticeCode::ALL.into_iter().enumerate() {
         let mut bytes = [0; 1];
@@ -237,25 +250,28 @@ fn undamaged_frames_of_other_builds_are_told_from_damage() {
         .expect("room")
         .to_vec();
     let cases: [(Vec<u8>, Result<u32, FrameError>); 7] = [
-        ([&[1], &content[..]].concat(), Ok(5)),
+        ([&[PROTOCOL_VERSION], &content[..]].concat(), Ok(5)),
         (
-            [&[2], &content[..]].concat(),
+            [&[1], &content[..]].concat(),
             Err(FrameError::Version {
-                received: 2,
-                expected: 1,
+                received: 1,
+                expected: PROTOCOL_VERSION,
             }),
         ),
         // What the host sends, come back.
-        ([&[0x81], &content[..]].concat(), Err(FrameError::Direction)),
         (
-            [&[1], &content[..content.len() - 1]].concat(),
+            [&[0x80 | PROTOCOL_VERSION], &content[..]].concat(),
+            Err(FrameError::Direction),
+        ),
+        (
+            [&[PROTOCOL_VERSION], &content[..content.len() - 1]].concat(),
             Err(FrameError::Content),
         ),
         (
-            [&[1], &content[..], &[0]].concat(),
+            [&[PROTOCOL_VERSION], &content[..], &[0]].concat(),
             Err(FrameError::Content),
         ),
-        (vec![1, 5, 99], Err(FrameError::Content)),
+        (vec![PROTOCOL_VERSION, 5, 99], Err(FrameError::Content)),
         (vec![], Err(FrameError::Malformed)),
     ];
     for (body, wanted) in cases {
@@ -285,19 +301,19 @@ fn undamaged_frames_of_other_builds_are_told_from_damage() {
 
 #[test]
 fn another_version_is_named_on_both_sides() {
-    let text = line(0, &hello()).replace("protocol=1", "protocol=7");
+    let text = line(0, &hello()).replace("protocol=2", "protocol=7");
     let (content, _) = text.rsplit_once(" *").expect("a checksum");
     let error = decoded(&signed(content)).expect_err("another version");
     assert_eq!(
         error,
         FrameError::Version {
             received: 7,
-            expected: 1
+            expected: PROTOCOL_VERSION
         }
     );
     assert_eq!(
         error.to_string(),
-        "the sender speaks protocol version 7, this side version 1: update the receiver"
+        "the sender speaks protocol version 7, this side version 2: update the receiver"
     );
     let mut receiver = Receiver::detect();
     let got: Vec<_> = signed(content)

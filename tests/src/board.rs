@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use device::engine::Engine;
-use device::inference::Tally;
+use device::inference::{Tally, Timing};
 use device::serial::SerialLine;
 use device::session::{Options, Session};
 use embedded_io_adapters::std::FromStd;
@@ -171,12 +171,12 @@ impl Firmware {
                 let outcome = self.session.inference.judge(frame.frame, &picture);
                 let outcome = outcome.expect("a picture that fits");
                 self.tally.count(outcome.causes);
-                let latency = self.started.elapsed().as_micros() as u64 - captured;
-                Some(Message::Report(outcome.report(
-                    frame.frame,
-                    captured,
-                    latency as u32,
-                )))
+                let timing = Timing {
+                    captured_us: captured,
+                    age_us: 0,
+                    latency_us: (self.started.elapsed().as_micros() as u64 - captured) as u32,
+                };
+                Some(Message::Report(outcome.report(frame.frame, timing)))
             }
             Err(code) => Some(notice(code, part.frame)),
         };

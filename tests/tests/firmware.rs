@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use device::engine::micro::{F32, Int8, Micro, Number, OwnedPlan};
-use device::inference::{BufferLengths, Buffers, Inference, Settings};
+use device::inference::{BufferLengths, Buffers, Inference, Settings, Timing};
 use shared::image::{Fit, GrayFrame};
 use shared::wire::message::{Hello, Message, Notice, NoticeCode, Report, Statistics};
 use shared::wire::request::{FramePart, Request};
@@ -99,7 +99,7 @@ fn expected<N: Number>(plan: &Path, pictures: &[Vec<u8>]) -> Vec<Report> {
         .map(|(frame, pixels)| {
             let picture = GrayFrame::new(28, 28, 28, pixels).expect("whole");
             let outcome = inference.judge(frame, &picture).expect("judged");
-            outcome.report(frame, 0, 0)
+            outcome.report(frame, Timing::default())
         })
         .collect()
 }

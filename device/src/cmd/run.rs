@@ -1,15 +1,17 @@
 //! `device run`: frames in, flags out.
 
+pub(crate) mod config;
 mod link;
 mod thresholds;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use device::inference::Tally;
+use device::inference::{Tally, Timing};
 use device::session::{Options, Session};
 use device::source::{Frame, Source, SourceUri};
 use shared::image::{Fit, Rect};
@@ -26,11 +28,24 @@ use super::ModelArgs;
   device run --model model.onnx --source pictures/ --serial /dev/ttyUSB0 --wire text
   ffmpeg -i /dev/video0 -pix_fmt gray -f rawvideo - | \\
     device run --model model.onnx --source raw:640x480:- --serial /dev/ttyTHS1
+  device run --config /etc/mcdropout/device.toml --print-config
+
+Every option can also stand in a file (--config; `hello-interval = 5`) or in the environment
+(MCDROPOUT_HELLO_INTERVAL=5). A flag wins over the environment, and that over the file; --print-config
+shows the outcome, which is a configuration file itself. --adaptive=false takes a switch back.
 
 Thresholds come from the model file; the --max-… and --min-… options replace single ones.
 SIGINT or SIGTERM end the run after the frame at hand, with a last statistics message.
 Exit codes: 0 done, 1 failed (also if a frame could not be read or judged), 2 wrong usage.")]
 pub(crate) struct Args {
+    /// TOML file with options, by the names that they have here without the dashes.
+    #[arg(long, value_name = "FILE")]
+    #[allow(dead_code)] // Read before the others are: see `config`.
+    config: Option<PathBuf>,
+    /// Show the options in force and where each comes from, and end.
+    #[arg(long)]
+    #[allow(dead_code)] // As `config`.
+    print_config: bool,
     #[command(flatten)]
     model: ModelArgs,
     /// mnist:test, fashion-mnist:test, a folder, a picture, or raw:WIDTHxHEIGHT:PATH.
@@ -233,6 +248,7 @@ fn judge_all(
             }
             Err(error) => return Err(error.into()),
         }
+        let age = source.elapsed().saturating_sub(picture.captured);
         let outcome = picture
             .view()
             .map_err(anyhow::Error::from)
@@ -245,11 +261,12 @@ fn judge_all(
         match outcome {
             Ok(outcome) => {
                 tally.count(outcome.causes);
-                let latency = source.elapsed().saturating_sub(picture.captured);
-                let latency_us = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
-                let report =
-                    outcome.report(number, picture.captured.as_micros() as u64, latency_us);
-                link.send(&Message::Report(report))?;
+                let timing = Timing {
+                    captured_us: picture.captured.as_micros() as u64,
+                    age_us: microseconds(age),
+                    latency_us: microseconds(source.elapsed().saturating_sub(picture.captured)),
+                };
+                link.send(&Message::Report(outcome.report(number, timing)))?;
             }
             Err(error) => {
                 tracing::error!("frame {number}: {error:#}");
@@ -258,4 +275,9 @@ fn judge_all(
         }
     }
     Ok(())
+}
+
+/// As many as a message has room for.
+fn microseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }

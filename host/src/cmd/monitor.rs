@@ -8,11 +8,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use shared::wire::Packet;
 use shared::wire::link::Receiver;
 
 use super::long::stop_flag;
 use super::view::{Form, View};
-use crate::monitor::{Input, Manifest};
+use crate::monitor::{Input, Manifest, Watched};
 
 /// Silence that is worth a warning: devices greet every 10 s unless told otherwise.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -81,58 +82,97 @@ pub(super) fn follow(
     show: &Show,
     stop: Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
-    let manifest = match &show.manifest {
-        Some(path) => Manifest::open(path)?,
-        None => Manifest::default(),
-    };
-    let mut record = match &show.record {
-        Some(path) => Some(
-            File::options()
-                .create(true)
-                .append(true)
-                .open(path)
-                .with_context(|| format!("cannot record to {}", path.display()))?,
-        ),
-        None => None,
-    };
-    let mut input = Input::open(path, baud, wait, stop)?;
-    let mut view = View::new(&show.form, manifest);
-    view.start()?;
+    let outputs = Outputs::open(show)?;
+    let input = Input::open(path, baud, wait, stop)?;
+    outputs.follow(input)
+}
 
-    let mut receiver = Receiver::detect();
-    let mut heard = Some(Instant::now());
-    let mut bytes = [0; 4096];
-    let result = 'reading: loop {
-        let count = match input.read(&mut bytes) {
-            Ok(Some(count)) => count,
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error.into()),
+/// Where everything that comes down the line goes. Data flows one way: bytes come in here and go to
+/// each of these; who shows the state on a thread of their own looks at `watched`.
+struct Outputs<'a> {
+    until_last: bool,
+    record: Option<File>,
+    receiver: Receiver,
+    watched: Watched,
+    view: View<'a>,
+    /// When a message came last; `None` after the warning that none does.
+    heard: Option<Instant>,
+}
+
+impl<'a> Outputs<'a> {
+    fn open(show: &'a Show) -> anyhow::Result<Self> {
+        let manifest = match &show.manifest {
+            Some(path) => Manifest::open(path)?,
+            None => Manifest::default(),
         };
-        if heard.is_some_and(|at| at.elapsed() > SILENCE) {
-            warn_of_silence(&receiver);
-            heard = None;
-        }
-        if let Some(file) = &mut record {
-            file.write_all(&bytes[..count])
-                .context("the recording failed")?;
-        }
-        for byte in &bytes[..count] {
-            match receiver.push(*byte) {
-                Some(Ok(packet)) => {
-                    heard = Some(Instant::now());
-                    match view.packet(&packet, &receiver.counters()) {
-                        Ok(true) if show.until_last => break 'reading Ok(()),
-                        Ok(_) => {}
-                        Err(error) => break 'reading Err(error),
-                    }
-                }
-                Some(Err(error)) => tracing::warn!("{error}"),
-                None => {}
+        let record = match &show.record {
+            Some(path) => Some(
+                File::options()
+                    .create(true)
+                    .append(true)
+                    .open(path)
+                    .with_context(|| format!("cannot record to {}", path.display()))?,
+            ),
+            None => None,
+        };
+        Ok(Self {
+            until_last: show.until_last,
+            record,
+            receiver: Receiver::detect(),
+            watched: Watched::default(),
+            view: View::new(&show.form, manifest),
+            heard: Some(Instant::now()),
+        })
+    }
+
+    /// Reads until the end.
+    fn follow(mut self, mut input: Input) -> anyhow::Result<()> {
+        self.view.start()?;
+        let result = self.read(&mut input);
+        self.watched.change(|live, _| live.end());
+        self.view.finish(&self.receiver.counters())?;
+        result
+    }
+
+    fn read(&mut self, input: &mut Input) -> anyhow::Result<()> {
+        let mut bytes = [0; 4096];
+        while let Some(count) = input.read(&mut bytes)? {
+            if self.heard.is_some_and(|at| at.elapsed() > SILENCE) {
+                warn_of_silence(&self.receiver);
+                self.heard = None;
             }
+            if let Some(file) = &mut self.record {
+                file.write_all(&bytes[..count])
+                    .context("the recording failed")?;
+            }
+            for byte in &bytes[..count] {
+                match self.receiver.push(*byte) {
+                    Some(Ok(packet)) => {
+                        let last = self.packet(&packet)?;
+                        if last && self.until_last {
+                            return Ok(());
+                        }
+                    }
+                    Some(Err(error)) => tracing::warn!("{error}"),
+                    None => {}
+                }
+            }
+            let link = self.receiver.counters();
+            self.watched.change(|live, _| live.link(link));
         }
-    };
-    view.finish(&receiver.counters())?;
-    result
+        Ok(())
+    }
+
+    /// Gives a message to every output; `true` if it was the device's last.
+    fn packet(&mut self, packet: &Packet) -> anyhow::Result<bool> {
+        self.heard = Some(Instant::now());
+        let link = self.receiver.counters();
+        self.watched.change(|live, now| {
+            live.link(link);
+            live.packet(packet, now);
+        });
+        self.view.packet(packet, &link)
+    }
 }
 
 /// A line that looks alive and is not has to be told from one with nothing to say.

@@ -7,7 +7,7 @@ use shared::wire::message::{Hello, Message, Notice, SCHEMA_HASH};
 use shared::wire::{LinkCounters, Packet};
 
 use crate::files;
-use crate::monitor::{Manifest, NoticeRecord, Record, Summary, Table, explain};
+use crate::monitor::{Manifest, NoticeRecord, Record, Summary, Table, explain, label};
 
 /// In which form reports and their summary are shown.
 #[derive(Debug, clap::Args)]
@@ -93,7 +93,8 @@ impl<'a> View<'a> {
                         Table::row(packet.sequence, report, hello)
                     )?;
                 } else {
-                    print_json(&Record::new(packet.sequence, report, hello, link))?;
+                    let label = label(hello, report.class);
+                    print_json(&Record::new(packet.sequence, report, label, link))?;
                 }
             }
             Message::Statistics(statistics) => {
@@ -101,6 +102,9 @@ impl<'a> View<'a> {
                 return Ok(statistics.last);
             }
             Message::Notice(notice) => self.notice(packet.sequence, notice)?,
+            Message::Performance(performance) => self.summary.performance(performance),
+            // Words and figures only.
+            Message::Thumbnail(_) => {}
         }
         Ok(false)
     }

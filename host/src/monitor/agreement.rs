@@ -158,16 +158,17 @@ impl fmt::Display for Agreement {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use shared::image::FrameStatistics;
     use shared::triage::{Cause, Causes};
 
     use super::*;
 
-    fn report(frame: u32) -> Report {
+    pub(in super::super) fn report(frame: u32) -> Report {
         Report {
             frame,
             captured_us: 0,
+            age_us: 0,
             latency_us: 0,
             class: 3,
             confidence: 0.75,

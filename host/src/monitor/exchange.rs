@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::percentile;
+
 /// What became of the frames sent to a device.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Exchange {
@@ -40,14 +42,9 @@ impl Exchange {
     /// Computes the percentiles.
     pub fn finish(&mut self) {
         self.round_trips.sort_unstable();
-        let percentile = |share: f64| {
-            // Nearest rank: the least time that so many of the answers took at most.
-            let rank = (share * self.round_trips.len() as f64).ceil() as usize;
-            let time = self.round_trips.get(rank.checked_sub(1)?)?;
-            Some(time.as_secs_f64() * 1e3)
-        };
-        self.round_trip_median_ms = percentile(0.5);
-        self.round_trip_p95_ms = percentile(0.95);
+        let ms = |share| Some(percentile(&self.round_trips, share)?.as_secs_f64() * 1e3);
+        self.round_trip_median_ms = ms(0.5);
+        self.round_trip_p95_ms = ms(0.95);
     }
 
     /// Frames without an answer, for whatever reason.

@@ -68,6 +68,8 @@ pub fn explain(notice: &Notice) -> String {
         NoticeCode::FrameRefused => format!("the board cannot judge frame {detail}"),
         NoticeCode::FrameIncomplete => format!("parts of frame {detail} did not reach the board"),
         NoticeCode::StackLow => format!("the board has {detail} bytes of stack left"),
+        NoticeCode::CameraLost => "the device has lost its camera, and waits for it".to_owned(),
+        NoticeCode::CameraBack => format!("the camera is back after {detail} ms"),
     };
     if notice.text.is_empty() {
         words

@@ -42,6 +42,8 @@ pub struct Record<'a> {
     pub image: shared::image::FrameStatistics,
     /// When the frame was taken, on the device's clock.
     pub captured_us: u64,
+    /// From capture until the device took it up.
+    pub age_us: u32,
     /// From capture to decision.
     pub latency_us: u32,
     /// Reports lost on the link so far.
@@ -51,14 +53,15 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The record of `report`, number `seq` on a link with these counters.
+    /// The record of `report`, number `seq` on a link with these counters, that answers the class
+    /// of this name.
     #[must_use]
-    pub fn new(seq: u32, report: &Report, hello: Option<&'a Hello>, link: &LinkCounters) -> Self {
+    pub fn new(seq: u32, report: &Report, label: Option<&'a str>, link: &LinkCounters) -> Self {
         Self {
             seq,
             frame: report.frame,
             class: report.class,
-            label: label(hello, report.class),
+            label,
             confidence: report.confidence,
             predictive_entropy: report.predictive_entropy,
             expected_entropy: report.expected_entropy,
@@ -75,6 +78,7 @@ impl<'a> Record<'a> {
                 .collect(),
             image: report.image,
             captured_us: report.captured_us,
+            age_us: report.age_us,
             latency_us: report.latency_us,
             lost: link.lost,
             corrupt: link.corrupt,
@@ -82,7 +86,8 @@ impl<'a> Record<'a> {
     }
 }
 
-fn label(hello: Option<&Hello>, class: u16) -> Option<&str> {
+/// The name of a class, if the device told it.
+pub(crate) fn label(hello: Option<&Hello>, class: u16) -> Option<&str> {
     hello
         .and_then(|hello| hello.labels.get(usize::from(class)))
         .map(AsRef::as_ref)

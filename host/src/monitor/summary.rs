@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use shared::triage::{Cause, Verdict};
 use shared::wire::LinkCounters;
-use shared::wire::message::{LineStatistics, NoticeCode, Report, Statistics};
+use shared::wire::message::{LineStatistics, NoticeCode, Performance, Report, Statistics};
 
 use super::{Agreement, Exchange};
 use crate::data::{MixEntry, MixKind};
@@ -117,6 +117,8 @@ pub struct Summary {
     pub requests: Option<LineStatistics>,
     /// Bytes of stack that the device never used, as it told.
     pub stack_free: Option<u32>,
+    /// How well the device keeps up, as it told.
+    pub performance: Option<Performance>,
     /// Notices of the device, by code.
     pub notices: BTreeMap<&'static str, u32>,
     /// Of these, how many say that the device does not do its work.
@@ -184,6 +186,11 @@ impl Summary {
             self.stack_free = Some(statistics.stack_free);
         }
         self.told = Some(statistics.clone());
+    }
+
+    /// Takes in how well the device keeps up.
+    pub fn performance(&mut self, performance: &Performance) {
+        self.performance = Some(*performance);
     }
 
     /// Takes in the link's counters and computes the ratios.
@@ -283,6 +290,9 @@ impl fmt::Display for Summary {
         }
         if let Some(free) = self.stack_free {
             write!(f, "\nstack       {free} bytes never used")?;
+        }
+        if let Some(performance) = &self.performance {
+            write!(f, "\n{performance}")?;
         }
         if let Some(exchange) = &self.exchange {
             write!(f, "\n{exchange}")?;

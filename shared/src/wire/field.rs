@@ -11,6 +11,9 @@ use super::message::MAX_LABELS;
 /// A list without entries: no name is written like this.
 pub(super) const NO_LABELS: &str = "%";
 
+/// A number that is not known is written like this.
+pub(super) const NO_NUMBER: &str = "none";
+
 /// The value of upper-case hexadecimal digits.
 pub(super) fn upper_hex(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |value, &digit| {
@@ -59,6 +62,13 @@ impl<'a> Fields<'a> {
         parse(self.value(key)?)
     }
 
+    pub(super) fn optional<T: FromStr>(&mut self, key: &str) -> Result<Option<T>, FrameError> {
+        match self.value(key)? {
+            NO_NUMBER => Ok(None),
+            number => parse(number).map(Some),
+        }
+    }
+
     pub(super) fn limit(&mut self, key: &str) -> Result<f32, FrameError> {
         match self.value(key)? {
             "off" => Ok(f32::MAX),
@@ -81,6 +91,28 @@ impl fmt::Display for Name<'_> {
         }
         Ok(())
     }
+}
+
+/// Prints pixels as two upper-case hexadecimal digits each.
+pub(super) struct Pixels<'a>(pub(super) &'a [u8]);
+
+impl fmt::Display for Pixels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|pixel| write!(f, "{pixel:02X}"))
+    }
+}
+
+pub(super) fn read_pixels<const N: usize>(text: &str) -> Result<Vec<u8, N>, FrameError> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(FrameError::Content);
+    }
+    let mut pixels = Vec::new();
+    for pair in pairs {
+        let pixel = upper_hex(pair).ok_or(FrameError::Content)? as u8;
+        pixels.push(pixel).map_err(|_| FrameError::Content)?;
+    }
+    Ok(pixels)
 }
 
 pub(super) fn read_name<const N: usize>(text: &str) -> Result<String<N>, FrameError> {

@@ -16,8 +16,8 @@ use core::marker::PhantomData;
 
 use crc::Digest;
 use postcard::ser_flavors::{Cobs, Flavor, Slice};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::message::{Message, PROTOCOL_VERSION, Packet};
 use super::reception::{LinkCounters, Reception};
@@ -68,9 +68,39 @@ pub fn encode(sequence: u32, message: &Message, out: &mut [u8]) -> Result<usize,
     encode_payload(sequence, message, out)
 }
 
+/// As [`encode`], but for greetings, reports, statistics and notices alone: a microcontroller says
+/// nothing else, and code that could would take its flash.
+///
+/// # Errors
+/// If `out` is too small, or the message is another.
+pub fn encode_core(sequence: u32, message: &Message, out: &mut [u8]) -> Result<usize, EncodeError> {
+    write(PROTOCOL_VERSION, sequence, &Core(message), out)
+}
+
+struct Core<'a>(&'a Message);
+
+impl Serialize for Core<'_> {
+    #[inline]
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Message::Thumbnail(_) | Message::Performance(_) => Err(S::Error::custom("")),
+            message => message.serialize(serializer),
+        }
+    }
+}
+
 pub(super) fn encode_payload<T: Payload>(
     sequence: u32,
     payload: &T,
+    out: &mut [u8],
+) -> Result<usize, EncodeError> {
+    write(T::VERSION, sequence, payload, out)
+}
+
+fn write(
+    version: u8,
+    sequence: u32,
+    payload: &impl Serialize,
     out: &mut [u8],
 ) -> Result<usize, EncodeError> {
     Cobs::try_new(Slice::new(out))
@@ -79,7 +109,7 @@ pub(super) fn encode_payload<T: Payload>(
                 inner: stuffed,
                 digest: CRC.digest(),
             };
-            postcard::serialize_with_flavor(&(T::VERSION, sequence, payload), checked)
+            postcard::serialize_with_flavor(&(version, sequence, payload), checked)
         })
         .map(|written| written.len())
         .map_err(|_| EncodeError)

@@ -90,7 +90,8 @@ impl<W> Sender<W> {
 }
 
 impl<W> Sender<W, MAX_FRAME> {
-    /// A sender of binary frames alone, which takes less memory, at the start of its sequence.
+    /// A sender of binary frames alone, and of what [`frame::encode_core`] writes, which takes less
+    /// memory, at the start of its sequence.
     pub const fn binary(writer: W) -> Self {
         Self::at_start(writer, WireFormat::Binary)
     }
@@ -121,7 +122,8 @@ impl<W: Write, const N: usize> Sender<W, N> {
             // Known at compile time for a sender of binary frames alone, whose program then has no
             // code for text, which is as large as all the rest.
             WireFormat::Text if N >= MAX_LINE => text::encode(sequence, message, &mut self.buffer),
-            _ => frame::encode(sequence, message, &mut self.buffer),
+            _ if N >= MAX_LINE => frame::encode(sequence, message, &mut self.buffer),
+            _ => frame::encode_core(sequence, message, &mut self.buffer),
         }
         .map_err(SendError::Encode)?;
         if self.out_of_step {

@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::LinkCounters;
 pub use super::notice::{Notice, NoticeCode};
+pub use super::performance::Performance;
 use super::request::Request;
+pub use super::thumbnail::{THUMBNAIL_CHUNK, Thumbnail};
 use crate::image::FrameStatistics;
 use crate::triage::{Cause, Causes, Thresholds, Verdict};
 
 /// Version of the framing; a receiver refuses any other.
-pub const PROTOCOL_VERSION: u8 = 1;
+pub const PROTOCOL_VERSION: u8 = 2;
 
 /// Fingerprint (FNV-1a) of every field and type of [`Message`] and [`Request`]. Sides whose
 /// fingerprints differ were built from different sources.
@@ -44,6 +46,10 @@ pub enum Message {
     Statistics(Statistics),
     /// Something out of the ordinary.
     Notice(Notice),
+    /// Part of a frame's picture.
+    Thumbnail(Thumbnail),
+    /// How well the device keeps up: from time to time.
+    Performance(Performance),
 }
 
 /// The greeting: what runs, on what, with which model.
@@ -80,6 +86,8 @@ pub struct Report {
     pub frame: u32,
     /// When the frame was captured, µs since the device started (monotonic).
     pub captured_us: u64,
+    /// From capture until the device took it up: the frame's age when it was judged, µs.
+    pub age_us: u32,
     /// From capture to verdict, µs.
     pub latency_us: u32,
     /// Predicted class.

@@ -14,7 +14,9 @@ pub mod text;
 mod decimal;
 mod field;
 mod notice;
+mod performance;
 mod reception;
+mod thumbnail;
 
 pub use message::{Message, Packet};
 pub use reception::LinkCounters;

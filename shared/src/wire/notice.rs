@@ -49,11 +49,15 @@ pub enum NoticeCode {
     FrameIncomplete = 11,
     /// Little is left of the stack; the detail is how many bytes.
     StackLow = 12,
+    /// The camera is gone, and waited for; the text says what it was, or what went wrong.
+    CameraLost = 13,
+    /// The camera is back; the detail is for how many milliseconds there was none.
+    CameraBack = 14,
 }
 
 impl NoticeCode {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::PlanMissing,
         Self::PlanVersion,
         Self::PlanLength,
@@ -67,6 +71,8 @@ impl NoticeCode {
         Self::FrameRefused,
         Self::FrameIncomplete,
         Self::StackLow,
+        Self::CameraLost,
+        Self::CameraBack,
     ];
 
     /// Whether the device does not do its work: there is nothing that it could run, or what it ran
@@ -93,6 +99,8 @@ impl NoticeCode {
             Self::FrameRefused => "frame_refused",
             Self::FrameIncomplete => "frame_incomplete",
             Self::StackLow => "stack_low",
+            Self::CameraLost => "camera_lost",
+            Self::CameraBack => "camera_back",
         }
     }
 }

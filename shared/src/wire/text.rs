@@ -4,7 +4,7 @@
 //! REPORT seq=12 frame=12 verdict=flag causes=glare+unfamiliar class=7 confidence=0.4312 … *1C291CA3
 //! ```
 //!
-//! A line is `HELLO`, `REPORT`, `STATISTICS` or `NOTICE`, then `key=value` pairs, always all of them in the
+//! A line is `HELLO`, `REPORT`, `STATISTICS`, `NOTICE`, `THUMBNAIL` or `PERFORMANCE`, then `key=value` pairs, always all of them in the
 //! same order, then ` *` and the CRC-32 of everything before the space, in eight upper-case
 //! hexadecimal digits; it ends with CR LF. Numbers are decimal (`schema` and `model` hexadecimal),
 //! fractions rounded to 4 digits (limits to 6, or `off`). In names, anything but printable ASCII,
@@ -17,9 +17,13 @@ use crate::image::FrameStatistics;
 use crate::triage::{Causes, Thresholds};
 
 use super::decimal::Fixed;
-use super::field::{Fields, NO_LABELS, Name, read_labels, read_name, read_numbers, upper_hex};
+use super::field::{
+    Fields, NO_LABELS, NO_NUMBER, Name, Pixels, read_labels, read_name, read_numbers, read_pixels,
+    upper_hex,
+};
 use super::message::{
-    Hello, LineStatistics, Message, Notice, PROTOCOL_VERSION, Packet, Report, Statistics,
+    Hello, LineStatistics, Message, Notice, PROTOCOL_VERSION, Packet, Performance, Report,
+    Statistics, Thumbnail,
 };
 use super::reception::{LinkCounters, Reception};
 use super::{EncodeError, FrameError, crc32};
@@ -102,6 +106,8 @@ pub fn decode(line: &[u8]) -> Result<Packet, FrameError> {
         "REPORT" => Message::Report(read_report(&mut fields)?),
         "STATISTICS" => Message::Statistics(read_statistics(&mut fields)?),
         "NOTICE" => Message::Notice(read_notice(&mut fields)?),
+        "THUMBNAIL" => Message::Thumbnail(read_thumbnail(&mut fields)?),
+        "PERFORMANCE" => Message::Performance(read_performance(&mut fields)?),
         _ => return Err(FrameError::Content),
     };
     match fields.0.next() {
@@ -134,6 +140,8 @@ fn write_message(line: &mut Line<'_>, seq: u32, message: &Message) -> fmt::Resul
         Message::Report(report) => write_report(line, seq, report),
         Message::Statistics(statistics) => write_statistics(line, seq, statistics),
         Message::Notice(notice) => write_notice(line, seq, notice),
+        Message::Thumbnail(thumbnail) => write_thumbnail(line, seq, thumbnail),
+        Message::Performance(performance) => write_performance(line, seq, performance),
     }
 }
 
@@ -207,7 +215,7 @@ fn write_report(line: &mut Line<'_>, seq: u32, report: &Report) -> fmt::Result {
         line,
         "REPORT seq={seq} frame={} verdict={} causes={} class={} confidence={} \
          predictive_entropy={} expected_entropy={} mutual_information={} variation_ratio={} \
-         standard_deviation={} margin={} passes={} captured_us={} latency_us={} mean={} \
+         standard_deviation={} margin={} passes={} captured_us={} age_us={} latency_us={} mean={} \
          black={} white={} contrast={} sharpness={} saturated={} plateau={}",
         report.frame,
         report.verdict(),
@@ -222,6 +230,7 @@ fn write_report(line: &mut Line<'_>, seq: u32, report: &Report) -> fmt::Result {
         fixed(report.margin),
         report.passes,
         report.captured_us,
+        report.age_us,
         report.latency_us,
         fixed(report.image.mean),
         fixed(report.image.black),
@@ -253,6 +262,7 @@ fn read_report(fields: &mut Fields<'_>) -> Result<Report, FrameError> {
         margin: fields.number("margin")?,
         passes: fields.number("passes")?,
         captured_us: fields.number("captured_us")?,
+        age_us: fields.number("age_us")?,
         latency_us: fields.number("latency_us")?,
         image: FrameStatistics {
             mean: fields.number("mean")?,
@@ -327,5 +337,65 @@ fn read_notice(fields: &mut Fields<'_>) -> Result<Notice, FrameError> {
         code: fields.number("code")?,
         detail: fields.number("detail")?,
         text: read_name(fields.value("text")?)?,
+    })
+}
+
+fn write_thumbnail(line: &mut Line<'_>, seq: u32, thumbnail: &Thumbnail) -> fmt::Result {
+    write!(
+        line,
+        "THUMBNAIL seq={seq} frame={} size={}x{} offset={} pixels={}",
+        thumbnail.frame,
+        thumbnail.width,
+        thumbnail.height,
+        thumbnail.offset,
+        Pixels(&thumbnail.pixels)
+    )
+}
+
+fn read_thumbnail(fields: &mut Fields<'_>) -> Result<Thumbnail, FrameError> {
+    let frame = fields.number("frame")?;
+    let [width, height] = read_numbers(fields.value("size")?, 'x')?;
+    Ok(Thumbnail {
+        frame,
+        width,
+        height,
+        offset: fields.number("offset")?,
+        pixels: read_pixels(fields.value("pixels")?)?,
+    })
+}
+
+fn write_performance(line: &mut Line<'_>, seq: u32, performance: &Performance) -> fmt::Result {
+    let [p50, p95, p99] = performance.latency_us;
+    write!(
+        line,
+        "PERFORMANCE seq={seq} captured={} dropped={} corrupt={} missed={} reconnects={} \
+         latency_us={p50},{p95},{p99} mean_passes={} processor={} peak_memory_kib={} temperature=",
+        performance.captured,
+        performance.dropped,
+        performance.corrupt,
+        performance.missed,
+        performance.reconnects,
+        Fixed::<4>(performance.mean_passes),
+        Fixed::<4>(performance.processor),
+        performance.peak_memory_kib,
+    )?;
+    match performance.temperature {
+        Some(temperature) => write!(line, "{}", Fixed::<4>(temperature)),
+        None => line.write_str(NO_NUMBER),
+    }
+}
+
+fn read_performance(fields: &mut Fields<'_>) -> Result<Performance, FrameError> {
+    Ok(Performance {
+        captured: fields.number("captured")?,
+        dropped: fields.number("dropped")?,
+        corrupt: fields.number("corrupt")?,
+        missed: fields.number("missed")?,
+        reconnects: fields.number("reconnects")?,
+        latency_us: read_numbers(fields.value("latency_us")?, ',')?,
+        mean_passes: fields.number("mean_passes")?,
+        processor: fields.number("processor")?,
+        peak_memory_kib: fields.number("peak_memory_kib")?,
+        temperature: fields.optional("temperature")?,
     })
 }

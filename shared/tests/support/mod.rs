@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use shared::image::FrameStatistics;
 use shared::triage::{Cause, Causes, Thresholds};
 use shared::wire::message::{
-    Hello, LineStatistics, Message, Notice, NoticeCode, Report, SCHEMA_HASH, Statistics, shortened,
+    Hello, LineStatistics, Message, Notice, NoticeCode, Performance, Report, SCHEMA_HASH,
+    Statistics, THUMBNAIL_CHUNK, Thumbnail, shortened,
 };
 
 pub(crate) fn hello() -> Message {
@@ -32,6 +33,7 @@ pub(crate) fn report(frame: u32) -> Message {
     Message::Report(Report {
         frame,
         captured_us: 1_000_000 + u64::from(frame) * 33_333,
+        age_us: 1_800,
         latency_us: 7_200,
         class: 7,
         confidence: 0.9375,
@@ -79,6 +81,31 @@ pub(crate) fn notice() -> Message {
         code: NoticeCode::PlanChecksum,
         detail: 7,
         text: shortened("stored 1, computed 2"),
+    })
+}
+
+pub(crate) fn thumbnail() -> Message {
+    Message::Thumbnail(Thumbnail {
+        frame: 12,
+        width: 28,
+        height: 20,
+        offset: 556,
+        pixels: [0, 1, 0xAB, 255].into_iter().collect(),
+    })
+}
+
+pub(crate) fn performance() -> Message {
+    Message::Performance(Performance {
+        captured: 300,
+        dropped: 2,
+        corrupt: 1,
+        missed: 4,
+        reconnects: 1,
+        latency_us: [7_200, 9_100, 33_000],
+        mean_passes: 22.5,
+        processor: 0.0375,
+        peak_memory_kib: 26_000,
+        temperature: Some(41.5),
     })
 }
 
@@ -170,7 +197,7 @@ fn any_report() -> impl Strategy<Value = Message> {
         (
             any::<u32>(),
             any::<u64>(),
-            any::<u32>(),
+            any::<[u32; 2]>(),
             any::<u16>(),
             any::<u32>(),
         ),
@@ -178,7 +205,7 @@ fn any_report() -> impl Strategy<Value = Message> {
         prop::array::uniform14(finite()),
     )
         .prop_map(
-            |((frame, captured_us, latency_us, class, passes), causes, values)| {
+            |((frame, captured_us, [age_us, latency_us], class, passes), causes, values)| {
                 let [
                     a,
                     b,
@@ -198,6 +225,7 @@ fn any_report() -> impl Strategy<Value = Message> {
                 Message::Report(Report {
                     frame,
                     captured_us,
+                    age_us,
                     latency_us,
                     class,
                     confidence: a,
@@ -263,7 +291,59 @@ fn any_notice() -> impl Strategy<Value = Message> {
         .prop_map(|(code, detail, text)| Message::Notice(Notice { code, detail, text }))
 }
 
+fn any_thumbnail() -> impl Strategy<Value = Message> {
+    (
+        any::<u32>(),
+        any::<[u8; 2]>(),
+        any::<u16>(),
+        prop::collection::vec(any::<u8>(), 0..=THUMBNAIL_CHUNK),
+    )
+        .prop_map(|(frame, [width, height], offset, pixels)| {
+            Message::Thumbnail(Thumbnail {
+                frame,
+                width,
+                height,
+                offset,
+                pixels: pixels.into_iter().collect(),
+            })
+        })
+}
+
+fn any_performance() -> impl Strategy<Value = Message> {
+    (
+        any::<[u32; 5]>(),
+        any::<[u32; 3]>(),
+        [finite(), finite()],
+        any::<u32>(),
+        prop::option::of(finite()),
+    )
+        .prop_map(
+            |(counts, latency_us, [mean_passes, processor], peak_memory_kib, temperature)| {
+                let [captured, dropped, corrupt, missed, reconnects] = counts;
+                Message::Performance(Performance {
+                    captured,
+                    dropped,
+                    corrupt,
+                    missed,
+                    reconnects,
+                    latency_us,
+                    mean_passes,
+                    processor,
+                    peak_memory_kib,
+                    temperature,
+                })
+            },
+        )
+}
+
 /// Any message at all.
 pub(crate) fn any_message() -> impl Strategy<Value = Message> {
-    prop_oneof![any_hello(), any_report(), any_statistics(), any_notice()]
+    prop_oneof![
+        any_hello(),
+        any_report(),
+        any_statistics(),
+        any_notice(),
+        any_thumbnail(),
+        any_performance()
+    ]
 }

@@ -4,7 +4,7 @@ use core::fmt;
 
 use device::engine::Engine as _;
 use device::engine::micro::{self, Micro, MicroError, PlanFile, PlanFileError};
-use device::inference::{Buffers, Inference, Settings};
+use device::inference::{Buffers, Inference, Settings, Timing};
 use shared::image::{Fit, GrayFrame};
 use shared::wire::message::{
     Hello, MAX_LABELS, Notice, NoticeCode, Report, SCHEMA_HASH, shortened,
@@ -62,7 +62,7 @@ impl<'m> Judge<'m> {
         }
     }
 
-    /// Judges one frame, which was whole at `captured_us`. The report's latency is left open.
+    /// Judges one frame, which was whole at `captured_us`. The report's age and latency are left open.
     ///
     /// # Errors
     /// The notice to answer with.
@@ -75,7 +75,7 @@ impl<'m> Judge<'m> {
     ) -> Result<Report, Notice> {
         self.inference
             .judge(frame, picture)
-            .map(|outcome| outcome.report(frame, captured_us, 0))
+            .map(|outcome| outcome.report(frame, Timing { captured_us, ..Timing::default() }))
             .map_err(|error| refusal(NoticeCode::FrameRefused, frame, error))
     }
 }

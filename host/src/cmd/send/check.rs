@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use device::engine::Engine;
-use device::inference::Outcome;
+use device::inference::{Outcome, Timing};
 use device::session::{LinuxInference, MAX_CLASSES, Options, Session};
 use shared::image::GrayFrame;
 use shared::uncertainty::PassAccumulator;
@@ -98,7 +98,7 @@ impl Check {
             causes,
         };
         self.agreement
-            .compare(report, &here.report(report.frame, 0, 0));
+            .compare(report, &here.report(report.frame, Timing::default()));
         Ok(())
     }
 }

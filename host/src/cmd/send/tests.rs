@@ -104,6 +104,7 @@ fn report(frame: u32) -> Message {
     Message::Report(Report {
         frame,
         captured_us: 0,
+        age_us: 0,
         latency_us: 0,
         class: 0,
         confidence: 1.0,

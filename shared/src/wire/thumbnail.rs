@@ -1,0 +1,116 @@
+//! Pictures on the line, in parts that fit between reports.
+
+use heapless::Vec;
+use postcard_schema::Schema;
+use serde::{Deserialize, Serialize};
+
+/// Most pixels in one part: a quarter of a picture of 28 × 28, so that a part holds up a report for
+/// 20 ms at most on a line of 115,200 baud.
+pub const THUMBNAIL_CHUNK: usize = 196;
+
+/// Part of the picture of a frame, as the model sees it: grey, cropped and scaled, not normalised.
+///
+/// The parts of a picture are sent in the order of their offsets, after its report; other messages
+/// may come between them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Schema)]
+pub struct Thumbnail {
+    /// Frame number, that of its report.
+    pub frame: u32,
+    /// Pixels per row of the whole picture.
+    pub width: u8,
+    /// Rows of the whole picture.
+    pub height: u8,
+    /// Where the first of these pixels lies, counted by rows from the upper left corner.
+    pub offset: u16,
+    /// Luma, 0 (black) to 255.
+    pub pixels: Vec<u8, THUMBNAIL_CHUNK>,
+}
+
+impl Thumbnail {
+    /// Largest width and height, in pixels.
+    pub const MAX_SIDE: u8 = 96;
+
+    /// Part of a picture from pixel `offset` on, as much as fits; `None` behind its end.
+    ///
+    /// # Panics
+    /// If the picture is larger than [`Thumbnail::MAX_SIDE`] squared, or `luma` has not
+    /// `width × height` pixels.
+    #[must_use]
+    pub fn part(frame: u32, (width, height): (u8, u8), luma: &[u8], offset: usize) -> Option<Self> {
+        assert!(width <= Self::MAX_SIDE && height <= Self::MAX_SIDE);
+        assert_eq!(luma.len(), usize::from(width) * usize::from(height));
+        let rest = luma.get(offset..).filter(|rest| !rest.is_empty())?;
+        Some(Self {
+            frame,
+            width,
+            height,
+            // The largest picture has 9,216 pixels.
+            offset: offset as u16,
+            pixels: rest.iter().copied().take(THUMBNAIL_CHUNK).collect(),
+        })
+    }
+
+    /// Where the pixels lie in the picture; `None` if they do not, or the picture has no pixels or
+    /// is larger than any.
+    #[must_use]
+    pub fn place(&self) -> Option<core::ops::Range<usize>> {
+        let sides = 1..=Self::MAX_SIDE;
+        let start = usize::from(self.offset);
+        let end = start + self.pixels.len();
+        let whole = usize::from(self.width) * usize::from(self.height);
+        (sides.contains(&self.width)
+            && sides.contains(&self.height)
+            && end <= whole
+            && !self.pixels.is_empty())
+        .then_some(start..end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_a_picture_once() {
+        let luma: [u8; 28 * 20] = core::array::from_fn(|index| (index % 251) as u8);
+        let mut whole = [0; 28 * 20];
+        let mut offset = 0;
+        while let Some(part) = Thumbnail::part(7, (28, 20), &luma, offset) {
+            let place = part.place().expect("inside");
+            assert_eq!(place.start, offset);
+            offset = place.end;
+            whole[place].copy_from_slice(&part.pixels);
+        }
+        assert_eq!((offset, whole), (luma.len(), luma));
+    }
+
+    #[test]
+    fn what_lies_outside_is_refused() {
+        let part = Thumbnail::part(0, (4, 4), &[9; 16], 12).expect("four pixels");
+        assert_eq!(part.place(), Some(12..16));
+        for wrong in [
+            Thumbnail {
+                offset: 13,
+                ..part.clone()
+            },
+            Thumbnail {
+                offset: u16::MAX,
+                ..part.clone()
+            },
+            Thumbnail {
+                width: 0,
+                ..part.clone()
+            },
+            Thumbnail {
+                height: 97,
+                ..part.clone()
+            },
+            Thumbnail {
+                pixels: Vec::new(),
+                ..part.clone()
+            },
+        ] {
+            assert_eq!(wrong.place(), None, "{wrong:?}");
+        }
+    }
+}

@@ -7,4 +7,6 @@ pub mod emulator;
 pub mod firmware;
 pub mod line;
 pub mod model;
+pub mod networks;
+pub mod parity;
 pub mod programs;

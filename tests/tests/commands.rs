@@ -120,7 +120,7 @@ fn a_provider_that_was_asked_for_runs_or_is_an_error() {
             let words = [provider, "was asked for and cannot be used"];
             fail("device", run_it, &words);
             assert_eq!(out, "", "nothing was judged");
-            let host = ["evaluate", "--limit", "2", "--model", text(&model)];
+            let host = ["evaluate", "--model", text(&model)];
             fail("host", host.into_iter().chain(options), &words);
         }
     }

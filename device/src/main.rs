@@ -22,6 +22,7 @@ enum Command {
     Run(cmd::run::Args),
     Check(cmd::check::Args),
     Info(cmd::info::Args),
+    Swap(cmd::swap::Args),
     Bench(cmd::bench::Args),
     /// Print a completion script for a shell.
     Completions {
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Run(args) => cmd::run::run(&args),
         Command::Check(args) => cmd::check::run(&args),
         Command::Info(args) => cmd::info::run(&args),
+        Command::Swap(args) => cmd::swap::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "device", &mut std::io::stdout());

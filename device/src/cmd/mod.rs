@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod info;
 pub(crate) mod run;
+pub(crate) mod swap;
 
 use std::path::PathBuf;
 

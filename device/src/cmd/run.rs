@@ -2,9 +2,12 @@
 
 pub(crate) mod config;
 mod link;
+mod service;
+mod swap;
 mod thresholds;
+mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -12,14 +15,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use device::inference::{Tally, Timing};
-use device::session::{Options, Session};
+use device::session::{EngineKind, Options, Session};
 use device::source::{Frame, Source, SourceUri};
 use shared::image::{Fit, Rect};
 use shared::wire::message::Message;
 
 use self::link::{Link, Wire};
+use self::service::Watchdog;
+use self::swap::Models;
 use self::thresholds::ThresholdArgs;
 use super::ModelArgs;
+
+/// The longest sleep between two signs of life.
+const TURN: Duration = Duration::from_millis(200);
 
 /// Judge frames and send a report for each over the serial line.
 #[derive(Debug, clap::Args)]
@@ -35,6 +43,11 @@ Every option can also stand in a file (--config; `hello-interval = 5`) or in the
 shows the outcome, which is a configuration file itself. --adaptive=false takes a switch back.
 
 Thresholds come from the model file; the --max-… and --min-… options replace single ones.
+With --hot-swap a new model is checked as by device check, beside the loop, and put in force between two
+frames; if one of its first 16 frames fails, the one before is in force again, and its copy (FILE.good)
+takes the file's place. Each of these is told on the line. A start whose model fails takes the copy.
+
+Run by systemd (Type=notify), it says when it is ready and feeds the watchdog from the loop.
 SIGINT or SIGTERM end the run after the frame at hand, with a last statistics message.
 Exit codes: 0 done, 1 failed (also if a frame could not be read or judged), 2 wrong usage.")]
 pub(crate) struct Args {
@@ -78,6 +91,9 @@ pub(crate) struct Args {
     /// Name of this device in its hello message.
     #[arg(long, default_value = "device")]
     name: String,
+    /// Take another model that is put in the file's place while frames go on; see device swap.
+    #[arg(long)]
+    hot_swap: bool,
     #[command(flatten)]
     thresholds: ThresholdArgs,
 }
@@ -117,9 +133,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     })
     .context("cannot catch signals")?;
 
-    let mut session = open_session(args)?;
+    let mut models = Models::open(args, &stop)?;
+    let session = &models.session;
     let mut source = Source::open(&args.source, &stop)?;
-    let mut link = Link::open(args, &session, &stop)?;
+    let mut link = Link::open(args, session, &stop)?;
     tracing::info!(
         "{}{} passes a frame by the {} engine, masks of seed {}, {} classes",
         if args.model.adaptive { "up to " } else { "" },
@@ -128,17 +145,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         session.seed,
         session.inference.engine().classes()
     );
-    tell_calibration(args, &session);
+    tell_calibration(args, session);
 
     let mut tally = Tally::default();
+    let mut watchdog = Watchdog::new();
+    service::ready();
     let result = judge_all(
         args,
-        &mut session,
+        &mut models,
+        &mut watchdog,
         &mut source,
         &mut link,
         &mut tally,
         &stop,
     );
+    service::stopping();
     let goodbye = link.send(&Message::Statistics(
         tally.message(source.elapsed().as_micros() as u64, true),
     ));
@@ -160,22 +181,44 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open_session(args: &Args) -> anyhow::Result<Session> {
-    let options = Options {
-        crop: args.crop,
-        fit: if args.stretch {
-            Fit::Stretch
-        } else {
-            Fit::CenterCrop
-        },
-        ..args.model.options()
-    };
-    let mut session = args.model.open(&options)?;
-    let thresholds = args
-        .thresholds
-        .apply(session.inference.settings().thresholds)?;
-    session.inference.set_thresholds(thresholds);
-    Ok(session)
+/// How a model's file becomes a session.
+#[derive(Clone)]
+struct Opening {
+    options: Options,
+    thresholds: ThresholdArgs,
+}
+
+impl Opening {
+    fn new(args: &Args) -> Self {
+        let options = Options {
+            crop: args.crop,
+            fit: if args.stretch {
+                Fit::Stretch
+            } else {
+                Fit::CenterCrop
+            },
+            ..args.model.options()
+        };
+        Self {
+            options,
+            thresholds: args.thresholds.clone(),
+        }
+    }
+
+    /// The engine asked for.
+    fn engine(&self) -> Option<EngineKind> {
+        self.options.engine
+    }
+
+    fn session(&self, path: &Path) -> anyhow::Result<Session> {
+        let mut session = Session::open(path, &self.options)?;
+        let thresholds = self
+            .thresholds
+            .apply(session.inference.settings().thresholds)?;
+        session.inference.set_thresholds(thresholds);
+        session.self_test()?;
+        Ok(session)
+    }
 }
 
 /// What the thresholds promise, and what in this run is unlike what was promised for.
@@ -208,10 +251,22 @@ fn tell_calibration(args: &Args, session: &Session) {
     }
 }
 
+/// One line for `systemctl status`.
+fn status(tally: &Tally, session: &Session) -> String {
+    format!(
+        "{} frames judged, {} failed, by model {:08x} on the {} engine",
+        tally.frames(),
+        tally.failed(),
+        session.about.crc32,
+        session.inference.engine().name()
+    )
+}
+
 /// The loop: until the source ends, the limit is reached, or somebody stops it.
 fn judge_all(
     args: &Args,
-    session: &mut Session,
+    models: &mut Models,
+    watchdog: &mut Watchdog,
     source: &mut Source,
     link: &mut Link,
     tally: &mut Tally,
@@ -224,6 +279,7 @@ fn judge_all(
         if stop.load(Ordering::Relaxed) {
             break;
         }
+        watchdog.feed();
         if greeted.is_none_or(|at| at.elapsed() >= interval) {
             // Again and again, so that a monitor that joins late learns whom it listens to.
             link.greet()?;
@@ -232,11 +288,18 @@ fn judge_all(
                     tally.message(source.elapsed().as_micros() as u64, false),
                 ))?;
             }
+            service::status(&status(tally, &models.session));
             greeted = Some(Instant::now());
         }
+        models.turn(args, link)?;
         if let Some(fps) = args.fps {
             let due = Duration::from_secs_f64(f64::from(number) / fps);
-            thread::sleep(due.saturating_sub(source.elapsed()));
+            while let Some(rest) = due.checked_sub(source.elapsed())
+                && !stop.load(Ordering::Relaxed)
+            {
+                thread::sleep(rest.min(TURN));
+                watchdog.feed();
+            }
         }
         match source.next_frame(&mut picture) {
             Ok(true) => {}
@@ -252,12 +315,7 @@ fn judge_all(
         let outcome = picture
             .view()
             .map_err(anyhow::Error::from)
-            .and_then(|view| {
-                session
-                    .inference
-                    .judge(number, &view)
-                    .map_err(anyhow::Error::from)
-            });
+            .and_then(|view| models.judge(args, link, number, &view));
         match outcome {
             Ok(outcome) => {
                 tally.count(outcome.causes);

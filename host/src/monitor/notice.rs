@@ -70,6 +70,13 @@ pub fn explain(notice: &Notice) -> String {
         NoticeCode::StackLow => format!("the board has {detail} bytes of stack left"),
         NoticeCode::CameraLost => "the device has lost its camera, and waits for it".to_owned(),
         NoticeCode::CameraBack => format!("the camera is back after {detail} ms"),
+        NoticeCode::ModelSwapped => format!("the device runs another model now: {detail:08x}"),
+        NoticeCode::ModelRefused => {
+            "the device refused a new model and keeps the one it has".to_owned()
+        }
+        NoticeCode::ModelRolledBack => {
+            format!("the device's new model failed; the one before is in force again: {detail:08x}")
+        }
     };
     if notice.text.is_empty() {
         words

@@ -53,11 +53,18 @@ pub enum NoticeCode {
     CameraLost = 13,
     /// The camera is back; the detail is for how many milliseconds there was none.
     CameraBack = 14,
+    /// Another model is in force; the detail is the CRC-32 of its file.
+    ModelSwapped = 15,
+    /// A new model was refused and the one before stays in force; the text says why.
+    ModelRefused = 16,
+    /// A new model failed in its first frames and the one before is in force again; the detail is the
+    /// CRC-32 of that one's file, the text says why.
+    ModelRolledBack = 17,
 }
 
 impl NoticeCode {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::PlanMissing,
         Self::PlanVersion,
         Self::PlanLength,
@@ -73,6 +80,9 @@ impl NoticeCode {
         Self::StackLow,
         Self::CameraLost,
         Self::CameraBack,
+        Self::ModelSwapped,
+        Self::ModelRefused,
+        Self::ModelRolledBack,
     ];
 
     /// Whether the device does not do its work: there is nothing that it could run, or what it ran
@@ -101,6 +111,9 @@ impl NoticeCode {
             Self::StackLow => "stack_low",
             Self::CameraLost => "camera_lost",
             Self::CameraBack => "camera_back",
+            Self::ModelSwapped => "model_swapped",
+            Self::ModelRefused => "model_refused",
+            Self::ModelRolledBack => "model_rolled_back",
         }
     }
 }

@@ -40,6 +40,12 @@ impl Link {
         })
     }
 
+    /// Greets with another model.
+    pub(super) fn introduce(&mut self, args: &Args, session: &Session) -> anyhow::Result<()> {
+        self.hello = hello(args, session);
+        self.greet()
+    }
+
     pub(super) fn greet(&mut self) -> anyhow::Result<()> {
         let hello = Message::Hello(self.hello.clone());
         self.send(&hello)

@@ -4,7 +4,7 @@ use anyhow::Context;
 use shared::triage::{Cause, Thresholds};
 
 /// Thresholds that replace the model file's own.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct ThresholdArgs {
     /// Flag pictures whose darkest twentieth reaches beyond this luma, 0 to 1 (cause: overexposed).
     #[arg(long, value_name = "LUMA")]

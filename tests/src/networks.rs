@@ -87,10 +87,17 @@ pub fn build(opset: i64, shape: [i64; 3], layers: &[Layer], seed: u64) -> Built 
     let mut graph = Graph::new(seed);
     let mut steps = Vec::new();
     // libtorch says what shape a layer gives.
-    let mut shown = Tensor::zeros([1, shape[0], shape[1], shape[2]], (Kind::Float, tch::Device::Cpu));
+    let mut shown = Tensor::zeros(
+        [1, shape[0], shape[1], shape[2]],
+        (Kind::Float, tch::Device::Cpu),
+    );
     for &layer in layers {
         let step = graph.layer(layer, &shown.size()[1..]);
-        shown = step.run(&shown, &mut |shape| Tensor::ones(shape, (Kind::Float, tch::Device::Cpu)), 1);
+        shown = step.run(
+            &shown,
+            &mut |shape| Tensor::ones(shape, (Kind::Float, tch::Device::Cpu)),
+            1,
+        );
         steps.push(step);
     }
     let [1, classes] = shown.size()[..] else {
@@ -145,7 +152,9 @@ impl Step {
             Self::Flatten => x.flatten(1, -1),
             Self::Linear(weights, bias) => x.linear(weights, Some(bias)),
             Self::Dropout(shape, _, scale) => {
-                let shape: Vec<i64> = std::iter::once(passes).chain(shape.iter().copied()).collect();
+                let shape: Vec<i64> = std::iter::once(passes)
+                    .chain(shape.iter().copied())
+                    .collect();
                 x * mask(&shape) * *scale
             }
         }
@@ -173,7 +182,8 @@ impl Engine for Torch {
             height,
             width,
         } = self.shape;
-        let image = Tensor::from_slice(input).view([1, channels as i64, height as i64, width as i64]);
+        let image =
+            Tensor::from_slice(input).view([1, channels as i64, height as i64, width as i64]);
         self.frame = Some((frame, image));
         Ok(())
     }

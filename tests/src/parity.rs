@@ -25,8 +25,8 @@ const DIGIT_PASSES: u32 = 100;
 const PYTORCH: [(&str, Option<&str>); 6] = [
     ("averaged", None),
     ("convolutional", Some("does not fit")),
-    ("perceptron", Some("does not fit")),
-    ("residual", Some("does not fit")),
+    ("perceptron", Some("Tanh")),
+    ("residual", Some("2 groups")),
     ("sequential", None),
     ("spatial", None),
 ];
@@ -142,7 +142,7 @@ const MADE: [Made; 9] = {
                 Dropout(0.5),
                 Linear(7),
             ],
-            native_lacks: Some("group"),
+            native_lacks: Some("2 groups"),
         },
         fits(
             "made.wide.opset17",
@@ -164,7 +164,7 @@ const MADE: [Made; 9] = {
                 Linear(100),
             ],
         ),
-        // Of ones dropped, the logits are the masks.
+        // What a logit is 0 for are the masks: nothing but dropout comes before it.
         fits(
             "masks.half.opset13",
             13,
@@ -180,8 +180,13 @@ const MADE: [Made; 9] = {
         fits(
             "masks.channels.opset18",
             18,
-            [12, 3, 3],
-            &[Dropout2d(0.25), Flatten, Identity],
+            [1, 4, 4],
+            &[
+                Conv(12, [2, 2], [1, 1], PLAIN),
+                Dropout2d(0.25),
+                Flatten,
+                Identity,
+            ],
         ),
     ]
 };
@@ -205,7 +210,7 @@ pub fn write(folder: &Path, digits: u32) {
         for entry in fs::read_dir(fixtures()).expect("fixtures") {
             let path = entry.expect("entry").path();
             let name = path.file_name().and_then(|n| n.to_str()).expect("a name");
-            if !name.starts_with(network) || name.ends_with(".json") {
+            if !name.starts_with(network) {
                 continue;
             }
             // Weights beside the model lie beside the copy.
@@ -275,7 +280,9 @@ where
 {
     let mut logits = vec![0.0; passes as usize * torch.classes()];
     torch.begin(number, &input).expect("libtorch runs it");
-    torch.sample(0..passes, &mut logits).expect("libtorch runs it");
+    torch
+        .sample(0..passes, &mut logits)
+        .expect("libtorch runs it");
     Frame {
         number,
         input,

@@ -60,8 +60,14 @@ fn a_suite_that_is_not_what_the_engines_do_is_noticed() {
             "a logit is",
         ),
         (&|case: &mut parity::Case| case.seed += 1, "a logit is"),
-        (&|case: &mut parity::Case| case.frames[1].number += 1, "a logit is"),
-        (&|case: &mut parity::Case| case.logits_are_masks = true, "one site"),
+        (
+            &|case: &mut parity::Case| case.frames[1].number += 1,
+            "a logit is",
+        ),
+        (
+            &|case: &mut parity::Case| case.logits_are_masks = true,
+            "one site",
+        ),
         (
             &|case: &mut parity::Case| {
                 case.refused = vec![parity::Refusal {
@@ -131,7 +137,10 @@ fn every_export_is_proven_live_on_every_engine() {
             let proof = prove(&model, engine.as_mut(), 11);
             let proof = proof.unwrap_or_else(|e| panic!("{name} on {}: {e}", engine.name()));
             let proven = proof.sites.iter().map(|site| &site.name);
-            assert!(proven.eq(model.sites().iter().map(|site| &site.name)), "{name}");
+            assert!(
+                proven.eq(model.sites().iter().map(|site| &site.name)),
+                "{name}"
+            );
         }
     }
 }

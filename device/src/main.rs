@@ -19,11 +19,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(cmd::run::Args),
+    Run(Box<cmd::run::Args>),
     Check(cmd::check::Args),
     Info(cmd::info::Args),
     Swap(cmd::swap::Args),
     Bench(cmd::bench::Args),
+    Cameras(cmd::cameras::Args),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Info(args) => cmd::info::run(&args),
         Command::Swap(args) => cmd::swap::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
+        Command::Cameras(args) => cmd::cameras::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "device", &mut std::io::stdout());
             Ok(())

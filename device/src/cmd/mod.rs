@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub(crate) mod bench;
+pub(crate) mod cameras;
 pub(crate) mod check;
 pub(crate) mod info;
 pub(crate) mod run;

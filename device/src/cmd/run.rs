@@ -1,5 +1,6 @@
 //! `device run`: frames in, flags out.
 
+mod camera;
 pub(crate) mod config;
 mod link;
 mod service;
@@ -16,10 +17,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use device::inference::{Tally, Timing};
 use device::session::{EngineKind, Options, Session};
-use device::source::{Frame, Source, SourceUri};
+use device::source::{Frame, Next, Source, SourceUri};
 use shared::image::{Fit, Rect};
 use shared::wire::message::Message;
 
+use self::camera::{CameraArgs, Presence};
 use self::link::{Link, Wire};
 use self::service::Watchdog;
 use self::swap::Models;
@@ -34,9 +36,12 @@ const TURN: Duration = Duration::from_millis(200);
 #[command(after_help = "Examples:
   device run --model model.onnx --source mnist:test --limit 20
   device run --model model.onnx --source pictures/ --serial /dev/ttyUSB0 --wire text
-  ffmpeg -i /dev/video0 -pix_fmt gray -f rawvideo - | \\
-    device run --model model.onnx --source raw:640x480:- --serial /dev/ttyTHS1
+  device run --model model.onnx --source v4l2:/dev/video0 --camera-size 640x480 \\
+    --control auto_exposure=1,exposure_time_absolute=100 --serial /dev/ttyTHS1
   device run --config /etc/mcdropout/device.toml --print-config
+
+Of a camera the newest frame is judged, and those in between are left out. A camera that is
+unplugged, or stalls, is waited for; device cameras lists cameras and their controls.
 
 Every option can also stand in a file (--config; `hello-interval = 5`) or in the environment
 (MCDROPOUT_HELLO_INTERVAL=5). A flag wins over the environment, and that over the file; --print-config
@@ -61,9 +66,12 @@ pub(crate) struct Args {
     print_config: bool,
     #[command(flatten)]
     model: ModelArgs,
-    /// mnist:test, fashion-mnist:test, a folder, a picture, or raw:WIDTHxHEIGHT:PATH.
+    /// v4l2:/dev/video0 (or any path to a camera), mnist:test, fashion-mnist:test, a folder, a
+    /// picture, or raw:WIDTHxHEIGHT:PATH.
     #[arg(long, default_value = "mnist:test", value_name = "URI")]
     source: SourceUri,
+    #[command(flatten)]
+    camera: CameraArgs,
     /// Serial port to send reports to, `stdout`, or `file:PATH` to append them to a file.
     #[arg(long, default_value = "stdout", value_name = "PATH")]
     serial: String,
@@ -135,7 +143,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
     let mut models = Models::open(args, &stop)?;
     let session = &models.session;
-    let mut source = Source::open(&args.source, &stop)?;
+    let mut source = Source::open_with(&args.source, &args.camera.options(), &stop)?;
     let mut link = Link::open(args, session, &stop)?;
     tracing::info!(
         "{}{} passes a frame by the {} engine, masks of seed {}, {} classes",
@@ -275,10 +283,9 @@ fn judge_all(
     let interval = Duration::from_secs(args.hello_interval);
     let mut greeted: Option<Instant> = None;
     let mut picture = Frame::default();
-    for number in 0..args.limit.unwrap_or(u32::MAX) {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
+    let mut presence = Presence::default();
+    let mut number = 0;
+    while number < args.limit.unwrap_or(u32::MAX) && !stop.load(Ordering::Relaxed) {
         watchdog.feed();
         if greeted.is_none_or(|at| at.elapsed() >= interval) {
             // Again and again, so that a monitor that joins late learns whom it listens to.
@@ -292,6 +299,7 @@ fn judge_all(
             greeted = Some(Instant::now());
         }
         models.turn(args, link)?;
+        presence.tell(source, link)?;
         if let Some(fps) = args.fps {
             let due = Duration::from_secs_f64(f64::from(number) / fps);
             while let Some(rest) = due.checked_sub(source.elapsed())
@@ -301,12 +309,14 @@ fn judge_all(
                 watchdog.feed();
             }
         }
-        match source.next_frame(&mut picture) {
-            Ok(true) => {}
-            Ok(false) => break,
+        match source.poll_frame(&mut picture, TURN) {
+            Ok(Next::Frame) => {}
+            Ok(Next::NotYet) => continue,
+            Ok(Next::End) => break,
             Err(error) if source.survives(&error) => {
                 tracing::error!("frame {number}: {error}");
                 tally.count_failed();
+                number += 1;
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -331,6 +341,7 @@ fn judge_all(
                 tally.count_failed();
             }
         }
+        number += 1;
     }
     Ok(())
 }

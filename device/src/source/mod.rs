@@ -3,19 +3,28 @@
 //! A source is named by a URI-like string, so that a camera, a file and a data set are chosen the
 //! same way. Every source yields 8-bit grey frames with the time at which they were taken.
 
+mod camera;
 mod idx;
+mod live;
+mod luma;
 mod pictures;
 mod raw;
+mod v4l2;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+pub use camera::{CameraError, CameraOptions, PixelFormat};
 pub use idx::{Idx, IdxError, Labelled};
 pub use pictures::{PictureError, is_picture, read_picture};
 use shared::image::{GrayFrame, ImageError};
+pub use v4l2::{CameraInfo, ControlInfo, FormatInfo, SizeInfo, cameras};
+
+use self::live::Live;
+use self::v4l2::{V4l2Camera, monotonic};
 
 /// The folder that downloads and build output are kept in: `$MCDROPOUT_CACHE`, else
 /// `$XDG_CACHE_HOME/mcdropout`, else `~/.cache/mcdropout`. `None` if no home folder is known.
@@ -40,7 +49,8 @@ pub struct Frame {
     pub height: usize,
     /// Luma, row-major, `width × height` bytes.
     pub luma: Vec<u8>,
-    /// Time since the source was opened.
+    /// When it was taken, since the source was opened: as the camera's driver says if it does, else
+    /// when it came.
     pub captured: Duration,
 }
 
@@ -54,13 +64,41 @@ impl Frame {
     }
 }
 
+/// What came of waiting for a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A frame.
+    Frame,
+    /// None within the time given; there may be one later.
+    NotYet,
+    /// None, and there will be no more.
+    End,
+}
+
+/// What a live source (a camera, a stream) has met since it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveState {
+    /// Whole frames that came from the camera.
+    pub captured: u64,
+    /// Of these, frames that a newer one replaced before they were read.
+    pub dropped: u64,
+    /// Frames that the camera or its driver lost, by gaps in the driver's numbers.
+    pub lost: u64,
+    /// Frames that came damaged.
+    pub corrupt: u64,
+    /// How often the camera came back after it was lost.
+    pub reconnects: u64,
+    /// Why there is no camera just now; `None` while frames come.
+    pub absent: Option<String>,
+}
+
 /// Why a source could not be opened, or a frame not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
     /// Not a source: {0}
     #[error(
-        "'{0}' is no source: use mnist:test, mnist:train, fashion-mnist:test, fashion-mnist:train, a folder, a picture, or raw:WIDTHxHEIGHT:PATH ('-' for standard input)"
+        "'{0}' is no source: use v4l2:/dev/video0, mnist:test, mnist:train, fashion-mnist:test, fashion-mnist:train, a folder, a picture, or raw:WIDTHxHEIGHT:PATH ('-' for standard input)"
     )]
     Unknown(String),
     /// No cache folder.
@@ -69,6 +107,9 @@ pub enum SourceError {
     /// A data set is missing or broken.
     #[error(transparent)]
     Idx(#[from] IdxError),
+    /// A camera or a stream gives no frames.
+    #[error(transparent)]
+    Camera(#[from] CameraError),
     /// A picture is missing or broken.
     #[error(transparent)]
     Picture(#[from] PictureError),
@@ -115,6 +156,8 @@ pub enum SourceUri {
     },
     /// A folder of pictures, in the order of their file names, or one picture.
     Path(PathBuf),
+    /// `v4l2:PATH`: a camera of Linux, by its device node or a link to it.
+    Camera(PathBuf),
     /// `raw:WIDTHxHEIGHT:PATH`: 8-bit grey frames one after the other; `-` is standard input.
     Raw {
         /// Pixels per row.
@@ -159,6 +202,7 @@ impl FromStr for SourceUri {
                     path: path.into(),
                 })
             }
+            Some(("v4l2", path)) if !path.is_empty() => Ok(Self::Camera(path.into())),
             Some(("file", path)) => Ok(Self::Path(path.trim_start_matches("//").into())),
             _ if text.is_empty() => Err(unknown()),
             _ => Ok(Self::Path(text.into())),
@@ -175,22 +219,44 @@ enum Kind {
         single: bool,
     },
     Raw(raw::RawFrames),
+    Live(Live),
 }
 
 /// An open source.
 #[derive(Debug)]
 pub struct Source {
     kind: Kind,
-    opened: Instant,
+    /// When it was opened, by the clock in which drivers tell when a frame was taken.
+    opened: Duration,
+    stop: Arc<AtomicBool>,
 }
 
 impl Source {
-    /// Opens what `uri` names. Setting `stop` ends a wait for frames, and with it the source.
+    /// Opens what `uri` names, a camera as it is. Setting `stop` ends a wait for frames, and with it
+    /// the source.
     ///
     /// # Errors
     /// If it does not exist, cannot be read, or holds no frames; one broken picture of a folder is
     /// told when its turn comes.
     pub fn open(uri: &SourceUri, stop: &Arc<AtomicBool>) -> Result<Self, SourceError> {
+        Self::open_with(uri, &CameraOptions::default(), stop)
+    }
+
+    /// Opens what `uri` names, a camera with `options`.
+    ///
+    /// # Errors
+    /// As [`Source::open`]; also if the camera has not what the options ask for, or the source is no
+    /// camera and they ask for something.
+    pub fn open_with(
+        uri: &SourceUri,
+        options: &CameraOptions,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self, SourceError> {
+        if !matches!(uri, SourceUri::Camera(_)) && *options != CameraOptions::default() {
+            let why = "options of a camera are for sources that begin with v4l2:";
+            return Err(CameraError::Option(why.to_owned()).into());
+        }
+        let opened = monotonic();
         let kind = match uri {
             SourceUri::DataSet { name, train } => {
                 let folder = cache_folder()
@@ -213,10 +279,14 @@ impl Source {
                 *height,
                 Arc::clone(stop),
             )?),
+            SourceUri::Camera(path) => {
+                Kind::Live(Live::start(V4l2Camera::new(path, options), opened)?)
+            }
         };
         Ok(Self {
             kind,
-            opened: Instant::now(),
+            opened,
+            stop: Arc::clone(stop),
         })
     }
 
@@ -226,7 +296,7 @@ impl Source {
         match &self.kind {
             Kind::Idx(set, next) => Some(set.images.count() - next),
             Kind::Pictures { paths, .. } => Some(paths.len()),
-            Kind::Raw(_) => None,
+            Kind::Raw(_) | Kind::Live(_) => None,
         }
     }
 
@@ -241,18 +311,44 @@ impl Source {
     /// Time since the source was opened: the clock of [`Frame::captured`].
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.opened.elapsed()
+        monotonic().saturating_sub(self.opened)
     }
 
-    /// Reads the next frame into `frame`; `false` at the end.
+    /// What a live source has met so far; `None` for all others.
+    #[must_use]
+    pub fn live(&self) -> Option<LiveState> {
+        match &self.kind {
+            Kind::Live(live) => Some(live.state()),
+            _ => None,
+        }
+    }
+
+    /// Reads the next frame into `frame`, however long it takes to come; `false` at the end, and when
+    /// the source was stopped.
     ///
     /// # Errors
     /// See [`Source::survives`] for whether to go on.
     pub fn next_frame(&mut self, frame: &mut Frame) -> Result<bool, SourceError> {
+        while !self.stop.load(Ordering::Relaxed) {
+            match self.poll_frame(frame, Duration::from_millis(200))? {
+                Next::Frame => return Ok(true),
+                Next::NotYet => {}
+                Next::End => break,
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads the next frame into `frame`: of a live source the newest one that was not read yet,
+    /// waiting for it no longer than `wait`; of all others the next one.
+    ///
+    /// # Errors
+    /// See [`Source::survives`] for whether to go on.
+    pub fn poll_frame(&mut self, frame: &mut Frame, wait: Duration) -> Result<Next, SourceError> {
         match &mut self.kind {
             Kind::Idx(set, next) => {
                 let Some(image) = set.images.item(*next) else {
-                    return Ok(false);
+                    return Ok(Next::End);
                 };
                 *next += 1;
                 (frame.height, frame.width) = set.size();
@@ -261,18 +357,20 @@ impl Source {
             }
             Kind::Pictures { paths, .. } => {
                 let Some(path) = paths.next() else {
-                    return Ok(false);
+                    return Ok(Next::End);
                 };
                 *frame = read_picture(&path)?;
             }
             Kind::Raw(raw) => {
                 if !raw.read(frame)? {
-                    return Ok(false);
+                    return Ok(Next::End);
                 }
             }
+            // Its frames tell themselves when they were taken.
+            Kind::Live(live) => return Ok(live.poll(frame, wait)?),
         }
         frame.captured = self.elapsed();
-        Ok(true)
+        Ok(Next::Frame)
     }
 }
 
@@ -318,6 +416,10 @@ mod tests {
         for (text, expected) in [
             ("mnist:test", data_set("mnist", false)),
             ("fashion-mnist:train", data_set("fashion-mnist", true)),
+            (
+                "v4l2:/dev/v4l/by-id/usb-Cam:1-index0",
+                SourceUri::Camera("/dev/v4l/by-id/usb-Cam:1-index0".into()),
+            ),
             ("some/folder", SourceUri::Path("some/folder".into())),
             ("file:///a/b.png", SourceUri::Path("/a/b.png".into())),
             (
@@ -334,6 +436,7 @@ mod tests {
         for text in [
             "",
             "mnist:validation",
+            "v4l2:",
             "raw:28:-",
             "raw:0x4:-",
             "raw:28x99999999999:-",

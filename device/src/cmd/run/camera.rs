@@ -1,0 +1,103 @@
+//! The options of cameras, and what is told of a camera that is lost.
+
+use std::time::{Duration, Instant};
+
+use device::source::{CameraOptions, PixelFormat, Source};
+use shared::wire::message::{Message, Notice, NoticeCode, shortened};
+
+use super::link::Link;
+
+/// How a camera (`--source v4l2:…`) is to take pictures.
+#[derive(Debug, clap::Args)]
+pub(super) struct CameraArgs {
+    /// Width and height of a camera's pictures; 640x480 or what is nearest, if not given.
+    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = size)]
+    camera_size: Option<(u32, u32)>,
+    /// Frames per second that a camera is to take.
+    #[arg(long, value_name = "RATE", value_parser = super::frame_rate)]
+    camera_fps: Option<f64>,
+    /// Form of a camera's pictures: grey, nv12, yuyv or mjpeg; the first that it has, if not given.
+    #[arg(long, value_name = "FORMAT")]
+    camera_format: Option<PixelFormat>,
+    /// Set a camera's controls before it starts, in this order, by the names that v4l2-ctl gives them.
+    #[arg(long = "control", value_name = "NAME=VALUE,…", value_delimiter = ',', value_parser = control)]
+    controls: Vec<(String, i32)>,
+    /// Seconds without a frame after which a camera counts as lost; 2, or five frames if these take
+    /// longer, if not given.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    camera_timeout: Option<Duration>,
+}
+
+impl CameraArgs {
+    pub(super) fn options(&self) -> CameraOptions {
+        CameraOptions {
+            size: self.camera_size,
+            rate: self.camera_fps,
+            format: self.camera_format,
+            controls: self.controls.clone(),
+            timeout: self.camera_timeout,
+        }
+    }
+}
+
+/// Whether the camera was there when it was last looked.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    lost: Option<Instant>,
+}
+
+impl Presence {
+    /// Sends a notice if the camera was lost, or came back.
+    pub(super) fn tell(&mut self, source: &Source, link: &mut Link) -> anyhow::Result<()> {
+        let Some(state) = source.live() else {
+            return Ok(());
+        };
+        let notice = match (&state.absent, self.lost) {
+            (Some(why), None) => {
+                self.lost = Some(Instant::now());
+                Notice {
+                    code: NoticeCode::CameraLost,
+                    detail: 0,
+                    text: shortened(why),
+                }
+            }
+            (None, Some(lost)) => {
+                self.lost = None;
+                Notice {
+                    code: NoticeCode::CameraBack,
+                    detail: u32::try_from(lost.elapsed().as_millis()).unwrap_or(u32::MAX),
+                    text: shortened(""),
+                }
+            }
+            _ => return Ok(()),
+        };
+        link.send(&Message::Notice(notice))
+    }
+}
+
+fn size(text: &str) -> Result<(u32, u32), String> {
+    text.split_once('x')
+        .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)))
+        .filter(|(width, height)| {
+            [width, height]
+                .iter()
+                .all(|side| (1..=16_384).contains(*side))
+        })
+        .ok_or_else(|| "expected WIDTHxHEIGHT, for example 640x480".to_owned())
+}
+
+fn control(text: &str) -> Result<(String, i32), String> {
+    text.split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        .ok_or_else(|| "expected NAME=NUMBER, for example exposure_time_absolute=100".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|&seconds: &f64| seconds > 0.0)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|time| *time <= Duration::from_hours(1))
+        .ok_or_else(|| "expected seconds above 0, 3600 at most".to_owned())
+}

@@ -1,0 +1,285 @@
+//! What of the kernel's `linux/videodev2.h` a camera takes: structures and numbers, as the V4L2
+//! documentation (<https://docs.kernel.org/userspace-api/media/v4l/>) names them.
+
+use std::ffi::c_long;
+
+/// `V4L2_BUF_TYPE_VIDEO_CAPTURE`.
+pub(super) const VIDEO_CAPTURE: u32 = 1;
+/// `V4L2_MEMORY_MMAP`.
+pub(super) const MEMORY_MMAP: u32 = 1;
+/// `V4L2_FIELD_NONE`: progressive pictures.
+pub(super) const FIELD_NONE: u32 = 1;
+
+/// `V4L2_CAP_…`.
+pub(super) mod capability {
+    pub(in super::super) const VIDEO_CAPTURE: u32 = 0x0000_0001;
+    pub(in super::super) const VIDEO_CAPTURE_MPLANE: u32 = 0x0000_1000;
+    pub(in super::super) const STREAMING: u32 = 0x0400_0000;
+    pub(in super::super) const DEVICE_CAPS: u32 = 0x8000_0000;
+    /// `V4L2_CAP_TIMEPERFRAME`, of the stream's parameters.
+    pub(in super::super) const TIME_PER_FRAME: u32 = 0x1000;
+}
+
+/// `V4L2_BUF_FLAG_…`.
+pub(super) mod buffer_flag {
+    pub(in super::super) const ERROR: u32 = 0x0000_0040;
+    pub(in super::super) const TIMESTAMP_MASK: u32 = 0x0000_e000;
+    pub(in super::super) const TIMESTAMP_MONOTONIC: u32 = 0x0000_2000;
+}
+
+/// `V4L2_CTRL_FLAG_…` and `V4L2_CTRL_TYPE_…`.
+pub(super) mod control {
+    pub(in super::super) const DISABLED: u32 = 0x0001;
+    pub(in super::super) const READ_ONLY: u32 = 0x0004;
+    pub(in super::super) const INACTIVE: u32 = 0x0010;
+    pub(in super::super) const WRITE_ONLY: u32 = 0x0040;
+    pub(in super::super) const NEXT: u32 = 0x8000_0000;
+
+    pub(in super::super) const INTEGER: u32 = 1;
+    pub(in super::super) const BOOLEAN: u32 = 2;
+    pub(in super::super) const MENU: u32 = 3;
+    pub(in super::super) const BUTTON: u32 = 4;
+    pub(in super::super) const BITMASK: u32 = 8;
+    pub(in super::super) const INTEGER_MENU: u32 = 9;
+}
+
+/// `struct v4l2_capability`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Capability {
+    pub(super) driver: [u8; 16],
+    pub(super) card: [u8; 32],
+    pub(super) bus_info: [u8; 32],
+    pub(super) version: u32,
+    pub(super) capabilities: u32,
+    pub(super) device_caps: u32,
+    pub(super) reserved: [u32; 3],
+}
+
+/// `struct v4l2_fmtdesc`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FormatDescription {
+    pub(super) index: u32,
+    pub(super) kind: u32,
+    pub(super) flags: u32,
+    pub(super) description: [u8; 32],
+    pub(super) pixel_format: u32,
+    pub(super) mbus_code: u32,
+    pub(super) reserved: [u32; 3],
+}
+
+/// `struct v4l2_format` of single-planar video: the kernel's is a union of 200 bytes that holds
+/// pointers, and is aligned like them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Format {
+    pub(super) kind: u32,
+    #[cfg(target_pointer_width = "64")]
+    pub(super) alignment: u32,
+    pub(super) picture: PictureFormat,
+    pub(super) rest: [u32; 38],
+}
+
+impl Format {
+    pub(super) fn new(picture: PictureFormat) -> Self {
+        Self {
+            kind: VIDEO_CAPTURE,
+            #[cfg(target_pointer_width = "64")]
+            alignment: 0,
+            picture,
+            rest: [0; 38],
+        }
+    }
+}
+
+/// `struct v4l2_pix_format`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PictureFormat {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) pixel_format: u32,
+    pub(super) field: u32,
+    /// Bytes from one row of the first plane to the next.
+    pub(super) bytes_per_line: u32,
+    pub(super) size_image: u32,
+    pub(super) colorspace: u32,
+    pub(super) private: u32,
+    pub(super) flags: u32,
+    pub(super) encoding: u32,
+    pub(super) quantization: u32,
+    pub(super) transfer: u32,
+}
+
+/// `struct v4l2_fract`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fraction {
+    pub(super) numerator: u32,
+    pub(super) denominator: u32,
+}
+
+/// `struct v4l2_streamparm` of capture.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StreamParameters {
+    pub(super) kind: u32,
+    pub(super) capability: u32,
+    pub(super) mode: u32,
+    pub(super) time_per_frame: Fraction,
+    pub(super) rest: [u32; 46],
+}
+
+impl Default for StreamParameters {
+    fn default() -> Self {
+        Self {
+            kind: VIDEO_CAPTURE,
+            capability: 0,
+            mode: 0,
+            time_per_frame: Fraction::default(),
+            rest: [0; 46],
+        }
+    }
+}
+
+/// `struct v4l2_frmsizeenum`: `kind` 1 has width and height in `sides[..2]`; others have the least,
+/// the most and the step of the width, then of the height.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FrameSize {
+    pub(super) index: u32,
+    pub(super) pixel_format: u32,
+    pub(super) kind: u32,
+    pub(super) sides: [u32; 6],
+    pub(super) reserved: [u32; 2],
+}
+
+/// `struct v4l2_frmivalenum`: `kind` 1 has the interval in `intervals[0]`; others have the least, the
+/// most and the step.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FrameInterval {
+    pub(super) index: u32,
+    pub(super) pixel_format: u32,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) kind: u32,
+    pub(super) intervals: [Fraction; 3],
+    pub(super) reserved: [u32; 2],
+}
+
+/// What [`FrameSize::kind`] and [`FrameInterval::kind`] are where values are given one by one.
+pub(super) const DISCRETE: u32 = 1;
+
+/// `struct v4l2_requestbuffers`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RequestBuffers {
+    pub(super) count: u32,
+    pub(super) kind: u32,
+    pub(super) memory: u32,
+    pub(super) capabilities: u32,
+    pub(super) flags: u32,
+}
+
+/// `struct v4l2_buffer` of mapped memory. A `timeval` is two C longs; where these have 32 bits, the
+/// kernel tells the structure by its size from the one with 64-bit times.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Buffer {
+    pub(super) index: u32,
+    pub(super) kind: u32,
+    pub(super) bytes_used: u32,
+    pub(super) flags: u32,
+    pub(super) field: u32,
+    pub(super) seconds: c_long,
+    pub(super) microseconds: c_long,
+    pub(super) timecode: [u32; 4],
+    pub(super) sequence: u32,
+    pub(super) memory: u32,
+    /// First member of a union with pointers.
+    pub(super) offset: u32,
+    #[cfg(target_pointer_width = "64")]
+    pub(super) offset_rest: u32,
+    pub(super) length: u32,
+    pub(super) reserved: [u32; 2],
+}
+
+impl Buffer {
+    pub(super) fn numbered(index: u32) -> Self {
+        Self {
+            index,
+            kind: VIDEO_CAPTURE,
+            memory: MEMORY_MMAP,
+            ..Self::default()
+        }
+    }
+}
+
+/// `struct v4l2_queryctrl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct QueryControl {
+    pub(super) id: u32,
+    pub(super) kind: u32,
+    pub(super) name: [u8; 32],
+    pub(super) minimum: i32,
+    pub(super) maximum: i32,
+    pub(super) step: i32,
+    pub(super) default: i32,
+    pub(super) flags: u32,
+    pub(super) reserved: [u32; 2],
+}
+
+/// `struct v4l2_querymenu`: of an integer menu the name holds a 64-bit number.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct QueryMenu {
+    pub(super) id: u32,
+    pub(super) index: u32,
+    pub(super) name: [u8; 32],
+    pub(super) reserved: u32,
+}
+
+/// `struct v4l2_control`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Control {
+    pub(super) id: u32,
+    pub(super) value: i32,
+}
+
+// The sizes are part of the requests' numbers: with another size a request is another one.
+const _: () = {
+    assert!(size_of::<Capability>() == 104);
+    assert!(size_of::<FormatDescription>() == 64);
+    assert!(size_of::<PictureFormat>() == 48);
+    assert!(size_of::<StreamParameters>() == 204);
+    assert!(size_of::<FrameSize>() == 44);
+    assert!(size_of::<FrameInterval>() == 52);
+    assert!(size_of::<RequestBuffers>() == 20);
+    assert!(size_of::<QueryControl>() == 68);
+    assert!(size_of::<QueryMenu>() == 44);
+    assert!(size_of::<Control>() == 8);
+};
+#[cfg(target_pointer_width = "64")]
+const _: () = {
+    assert!(size_of::<Format>() == 208);
+    assert!(std::mem::offset_of!(Format, picture) == 8);
+    assert!(size_of::<Buffer>() == 88);
+    assert!(std::mem::offset_of!(Buffer, seconds) == 24);
+    assert!(std::mem::offset_of!(Buffer, sequence) == 56);
+    assert!(std::mem::offset_of!(Buffer, offset) == 64);
+    assert!(std::mem::offset_of!(Buffer, length) == 72);
+};
+#[cfg(target_pointer_width = "32")]
+const _: () = {
+    assert!(size_of::<Format>() == 204);
+    assert!(std::mem::offset_of!(Format, picture) == 4);
+    assert!(size_of::<Buffer>() == 68);
+    assert!(std::mem::offset_of!(Buffer, seconds) == 20);
+    assert!(std::mem::offset_of!(Buffer, sequence) == 44);
+    assert!(std::mem::offset_of!(Buffer, offset) == 52);
+    assert!(std::mem::offset_of!(Buffer, length) == 56);
+};

@@ -18,8 +18,14 @@ pub mod engine;
 pub mod inference;
 #[cfg(feature = "log")]
 pub mod log;
+#[cfg(feature = "io")]
+pub mod machine;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+#[cfg(feature = "io")]
+pub mod performance;
+#[cfg(feature = "io")]
+pub mod pin;
 #[cfg(feature = "io")]
 pub mod serial;
 #[cfg(feature = "onnx")]

@@ -1,8 +1,10 @@
-//! `device bench`: how fast this machine judges frames with a model.
+//! `device bench`: how fast this machine judges frames with a model, and how well it keeps up.
 
 use std::io::Write;
 use std::time::Instant;
 
+use device::machine;
+use device::performance::Meter;
 use device::source::{Frame, Source, SourceUri};
 use serde_json::json;
 
@@ -29,7 +31,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut source = Source::open(&args.source, &std::sync::Arc::default())?;
     let mut picture = Frame::default();
     let mut times = Vec::new();
-    let mut passes_run = Vec::new();
+    let mut meter = Meter::start();
     for number in 0..=args.frames {
         if !source.next_frame(&mut picture)? {
             break;
@@ -37,26 +39,32 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let started = Instant::now();
         let outcome = session.inference.judge(number, &picture.view()?)?;
         times.push(started.elapsed().as_secs_f64() * 1000.0);
-        passes_run.push(f64::from(outcome.measures.passes));
+        if number == 0 {
+            // The first frame pays for caches and lazily made plans.
+            times.clear();
+            meter = Meter::start();
+        } else {
+            let latency = source.elapsed().saturating_sub(picture.captured);
+            meter.count(latency, outcome.measures.passes);
+        }
     }
-    // The first frame pays for caches and lazily made plans.
-    let mut times = times.split_off(1.min(times.len()));
-    let passes_run = passes_run.split_off(1.min(passes_run.len()));
     anyhow::ensure!(
         !times.is_empty(),
         "the source has too few frames: at least 2 are needed"
     );
     times.sort_by(f64::total_cmp);
     let (engine, passes) = (session.inference.engine().name(), args.model.passes);
-    let mean_passes = passes_run.iter().sum::<f64>() / passes_run.len() as f64;
+    let performance = meter.performance(source.live().as_ref(), times.len() as u32);
+    let mean_passes = performance.mean_passes;
     let (median, least, most) = (times[times.len() / 2], times[0], times[times.len() - 1]);
-    let rss = peak_rss_mib();
+    let rss = machine::peak_memory_kib().map(|kib| f64::from(kib) / 1024.0);
     let mut out = std::io::stdout().lock();
     if args.json {
         let row = json!({
             "engine": engine, "threads": args.model.threads, "passes": passes,
             "mean_passes": mean_passes, "frames": times.len(),
             "ms_per_frame": median, "ms_min": least, "ms_max": most, "peak_rss_mib": rss,
+            "performance": performance,
         });
         writeln!(out, "{row}")?;
     } else {
@@ -65,17 +73,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             "{engine}, {} frames of {mean_passes:.1} passes: median {median:.3} ms a frame (least {least:.3}, most {most:.3})",
             times.len()
         )?;
-        if let Some(rss) = rss {
-            writeln!(out, "peak memory {rss:.1} MiB")?;
-        }
+        writeln!(out, "{performance}")?;
     }
     Ok(())
-}
-
-/// The most memory this process has held, in MiB, as Linux counts it.
-fn peak_rss_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib / 1024.0)
 }

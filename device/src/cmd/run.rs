@@ -3,9 +3,11 @@
 mod camera;
 pub(crate) mod config;
 mod link;
+mod reporting;
 mod service;
 mod swap;
 mod thresholds;
+mod thumbnails;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -15,20 +17,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use device::inference::{Tally, Timing};
+use device::inference::Tally;
+use device::pin::PinName;
 use device::session::{EngineKind, Options, Session};
 use device::source::{Frame, Next, Source, SourceUri};
 use shared::image::{Fit, Rect};
-use shared::wire::message::Message;
 
-use self::camera::{CameraArgs, Presence};
-use self::link::{Link, Wire};
+use self::camera::CameraArgs;
+use self::link::{Link, Pictures, Wire};
+use self::reporting::Reporting;
 use self::service::Watchdog;
 use self::swap::Models;
 use self::thresholds::ThresholdArgs;
 use super::ModelArgs;
 
-/// The longest sleep between two signs of life.
+/// The longest wait for a frame, or for its time, until line, watchdog and stop flag have their turn.
 const TURN: Duration = Duration::from_millis(200);
 
 /// Judge frames and send a report for each over the serial line.
@@ -55,6 +58,7 @@ takes the file's place. Each of these is told on the line. A start whose model f
 Run by systemd (Type=notify), it says when it is ready and feeds the watchdog from the loop.
 SIGINT or SIGTERM end the run after the frame at hand, with a last statistics message.
 Exit codes: 0 done, 1 failed (also if a frame could not be read or judged), 2 wrong usage.")]
+#[allow(clippy::struct_excessive_bools)] // Switches of a command line.
 pub(crate) struct Args {
     /// TOML file with options, by the names that they have here without the dashes.
     #[arg(long, value_name = "FILE")]
@@ -96,6 +100,16 @@ pub(crate) struct Args {
     /// Seconds between hello and statistics messages.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     hello_interval: u64,
+    /// Send pictures of flagged frames, in parts between reports: on a binary line, if not given.
+    #[arg(long, value_name = "WHICH")]
+    thumbnails: Option<Pictures>,
+    /// Make this GPIO line active while the last frame was flagged, before the first, and when the
+    /// device ends or has no camera: CHIP:LINE or CHIP:LINE:active-low.
+    #[arg(long, value_name = "PIN")]
+    flag_pin: Option<PinName>,
+    /// At the end, tell how long frames took from capture to flag, what was dropped, and the cost.
+    #[arg(long)]
+    stats: bool,
     /// Name of this device in its hello message.
     #[arg(long, default_value = "device")]
     name: String,
@@ -155,7 +169,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     );
     tell_calibration(args, session);
 
-    let mut tally = Tally::default();
+    let mut reporting = Reporting::start(args, &link)?;
     let mut watchdog = Watchdog::new();
     service::ready();
     let result = judge_all(
@@ -164,16 +178,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         &mut watchdog,
         &mut source,
         &mut link,
-        &mut tally,
+        &mut reporting,
         &stop,
     );
     service::stopping();
-    let goodbye = link.send(&Message::Statistics(
-        tally.message(source.elapsed().as_micros() as u64, true),
-    ));
+    let goodbye = reporting.totals(&mut link, &source, true);
     let goodbye = goodbye.and_then(|()| link.flush());
+    if args.stats {
+        eprintln!("{}", reporting.stats(&source));
+    }
     // What ended the loop matters more than what the goodbye met afterwards.
     result.and(goodbye)?;
+    let tally = &reporting.tally;
     tracing::info!(
         "{} frames judged, {} failed",
         tally.frames(),
@@ -277,13 +293,12 @@ fn judge_all(
     watchdog: &mut Watchdog,
     source: &mut Source,
     link: &mut Link,
-    tally: &mut Tally,
+    reporting: &mut Reporting,
     stop: &AtomicBool,
 ) -> anyhow::Result<()> {
     let interval = Duration::from_secs(args.hello_interval);
     let mut greeted: Option<Instant> = None;
     let mut picture = Frame::default();
-    let mut presence = Presence::default();
     let mut number = 0;
     while number < args.limit.unwrap_or(u32::MAX) && !stop.load(Ordering::Relaxed) {
         watchdog.feed();
@@ -291,15 +306,12 @@ fn judge_all(
             // Again and again, so that a monitor that joins late learns whom it listens to.
             link.greet()?;
             if greeted.is_some() {
-                link.send(&Message::Statistics(
-                    tally.message(source.elapsed().as_micros() as u64, false),
-                ))?;
+                reporting.totals(link, source, false)?;
             }
-            service::status(&status(tally, &models.session));
+            service::status(&status(&reporting.tally, &models.session));
             greeted = Some(Instant::now());
         }
         models.turn(args, link)?;
-        presence.tell(source, link)?;
         if let Some(fps) = args.fps {
             let due = Duration::from_secs_f64(f64::from(number) / fps);
             while let Some(rest) = due.checked_sub(source.elapsed())
@@ -309,13 +321,14 @@ fn judge_all(
                 watchdog.feed();
             }
         }
+        reporting.turn(link, source)?;
         match source.poll_frame(&mut picture, TURN) {
             Ok(Next::Frame) => {}
             Ok(Next::NotYet) => continue,
             Ok(Next::End) => break,
             Err(error) if source.survives(&error) => {
                 tracing::error!("frame {number}: {error}");
-                tally.count_failed();
+                reporting.tally.count_failed();
                 number += 1;
                 continue;
             }
@@ -328,25 +341,20 @@ fn judge_all(
             .and_then(|view| models.judge(args, link, number, &view));
         match outcome {
             Ok(outcome) => {
-                tally.count(outcome.causes);
-                let timing = Timing {
-                    captured_us: picture.captured.as_micros() as u64,
-                    age_us: microseconds(age),
-                    latency_us: microseconds(source.elapsed().saturating_sub(picture.captured)),
-                };
-                link.send(&Message::Report(outcome.report(number, timing)))?;
+                reporting.report(
+                    link,
+                    source,
+                    &models.session,
+                    (number, &picture, age),
+                    &outcome,
+                )?;
             }
             Err(error) => {
                 tracing::error!("frame {number}: {error:#}");
-                tally.count_failed();
+                reporting.tally.count_failed();
             }
         }
         number += 1;
     }
     Ok(())
-}
-
-/// As many as a message has room for.
-fn microseconds(duration: Duration) -> u32 {
-    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }

@@ -34,7 +34,7 @@ pub(super) trait Camera: Send + 'static {
 /// An open camera.
 pub(super) trait Stream {
     /// Waits for a frame, for [`POLL`] or a little longer, and writes picture and time to `frame`:
-    /// here the time of `monotonic`(super::v4l2::monotonic). What was lost or damaged on the way is counted in `state`.
+    /// here the time of `monotonic`(crate::machine::monotonic). What was lost or damaged on the way is counted in `state`.
     fn read(
         &mut self,
         frame: &mut Frame,

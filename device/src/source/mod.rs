@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::machine::monotonic;
 pub use camera::{CameraError, CameraOptions, PixelFormat};
 pub use idx::{Idx, IdxError, Labelled};
 pub use pictures::{PictureError, is_picture, read_picture};
@@ -24,7 +25,7 @@ use shared::image::{GrayFrame, ImageError};
 pub use v4l2::{CameraInfo, ControlInfo, FormatInfo, SizeInfo, cameras};
 
 use self::live::Live;
-use self::v4l2::{V4l2Camera, monotonic};
+use self::v4l2::V4l2Camera;
 
 /// The folder that downloads and build output are kept in: `$MCDROPOUT_CACHE`, else
 /// `$XDG_CACHE_HOME/mcdropout`, else `~/.cache/mcdropout`. `None` if no home folder is known.

@@ -75,7 +75,15 @@ impl<'m> Judge<'m> {
     ) -> Result<Report, Notice> {
         self.inference
             .judge(frame, picture)
-            .map(|outcome| outcome.report(frame, Timing { captured_us, ..Timing::default() }))
+            .map(|outcome| {
+                outcome.report(
+                    frame,
+                    Timing {
+                        captured_us,
+                        ..Timing::default()
+                    },
+                )
+            })
             .map_err(|error| refusal(NoticeCode::FrameRefused, frame, error))
     }
 }

@@ -59,7 +59,10 @@ pub fn last_words(notice: &Notice, write: impl FnMut(u8)) {
     let sequence = NEXT.load(Ordering::Relaxed);
     // A delimiter first: another message may have been cut short.
     #[cfg(not(feature = "text"))]
-    let (delimiter, length) = (&[0][..], frame::encode_core(sequence, &message, &mut buffer));
+    let (delimiter, length) = (
+        &[0][..],
+        frame::encode_core(sequence, &message, &mut buffer),
+    );
     #[cfg(feature = "text")]
     let (delimiter, length) = (&b"\r\n"[..], text::encode(sequence, &message, &mut buffer));
     if let Ok(length) = length {

@@ -83,7 +83,12 @@ pub fn of_panic(info: &PanicInfo<'_>) -> Notice {
     let (file, line) = info
         .location()
         .map_or(("", 0), |location| (location.file(), location.line()));
-    let file = file.rsplit('/').next().unwrap_or(file);
+    // By bytes: searching for a character takes 400 bytes of flash.
+    let name = file
+        .bytes()
+        .rposition(|byte| byte == b'/')
+        .map_or(0, |slash| slash + 1);
+    let file = file.get(name..).unwrap_or(file);
     Notice {
         code: NoticeCode::Panicked,
         detail: line,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use device::source::{CameraOptions, PixelFormat, Source};
+use device::source::{CameraOptions, LiveState, PixelFormat};
 use shared::wire::message::{Message, Notice, NoticeCode, shortened};
 
 use super::link::Link;
@@ -47,11 +47,13 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    /// Sends a notice if the camera was lost, or came back.
-    pub(super) fn tell(&mut self, source: &Source, link: &mut Link) -> anyhow::Result<()> {
-        let Some(state) = source.live() else {
-            return Ok(());
-        };
+    /// Whether there was no camera at the last call of [`Presence::tell`].
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Sends a notice if the camera was lost, or came back, since the last call.
+    pub(super) fn tell(&mut self, state: &LiveState, link: &mut Link) -> anyhow::Result<()> {
         let notice = match (&state.absent, self.lost) {
             (Some(why), None) => {
                 self.lost = Some(Instant::now());

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use device::serial::SerialLine;
@@ -20,9 +21,38 @@ pub(super) enum Wire {
     Text,
 }
 
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum Pictures {
+    Flagged,
+    None,
+}
+
+/// Bits that a serial line takes for a byte: a start and a stop bit go with eight of data.
+const BITS: u32 = 10;
+
+/// Counts how long what was written keeps the line busy.
+struct Paced {
+    line: Box<dyn Write>,
+    /// Time that a byte takes; none on what is no serial line.
+    byte: Duration,
+    busy_until: Instant,
+}
+
+impl Write for Paced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.line.write(bytes)?;
+        self.busy_until = self.busy_until.max(Instant::now()) + self.byte * written as u32;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.line.flush()
+    }
+}
+
 /// The greeting and the line that it is repeated on.
 pub(super) struct Link {
-    sender: Sender<FromStd<Box<dyn Write>>>,
+    sender: Sender<FromStd<Paced>>,
     hello: Hello,
 }
 
@@ -33,9 +63,14 @@ impl Link {
         session: &Session,
         stop: &Arc<AtomicBool>,
     ) -> anyhow::Result<Self> {
-        let (line, format) = open_line(args, stop)?;
+        let (line, format, byte) = open_line(args, stop)?;
+        let paced = Paced {
+            line,
+            byte,
+            busy_until: Instant::now(),
+        };
         Ok(Self {
-            sender: Sender::new(FromStd::new(line), format),
+            sender: Sender::new(FromStd::new(paced), format),
             hello: hello(args, session),
         })
     }
@@ -55,6 +90,21 @@ impl Link {
         self.sender.send(message).map(|_| ()).map_err(line_failed)
     }
 
+    /// Whether everything has left that was sent, by the line's speed.
+    pub(super) fn is_idle(&mut self) -> bool {
+        Instant::now() >= self.sender.get_mut().inner().busy_until
+    }
+
+    /// Whether pictures are wanted on this line.
+    pub(super) fn sends_pictures(&self, args: &Args) -> bool {
+        match args.thumbnails {
+            Some(Pictures::Flagged) => true,
+            Some(Pictures::None) => false,
+            // Whoever reads text reads no pictures.
+            None => self.sender.format() == WireFormat::Binary,
+        }
+    }
+
     pub(super) fn flush(&mut self) -> anyhow::Result<()> {
         self.sender.flush().map_err(line_failed)
     }
@@ -67,16 +117,19 @@ fn line_failed(error: SendError<io::Error>) -> anyhow::Error {
     }
 }
 
-fn open_line(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<(Box<dyn Write>, WireFormat)> {
-    let (line, default): (Box<dyn Write>, _) = if args.serial == "stdout" {
-        (Box::new(io::stdout()), Wire::Text)
+fn open_line(
+    args: &Args,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<(Box<dyn Write>, WireFormat, Duration)> {
+    let (line, default, byte): (Box<dyn Write>, _, _) = if args.serial == "stdout" {
+        (Box::new(io::stdout()), Wire::Text, Duration::ZERO)
     } else if let Some(path) = args.serial.strip_prefix("file:") {
         let file = std::fs::File::options()
             .create(true)
             .append(true)
             .open(path)
             .with_context(|| format!("cannot write reports to {path}"))?;
-        (Box::new(file), Wire::Binary)
+        (Box::new(file), Wire::Binary, Duration::ZERO)
     } else {
         (
             Box::new(SerialLine::open(
@@ -85,13 +138,14 @@ fn open_line(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<(Box<dyn Wri
                 Arc::clone(stop),
             )?),
             Wire::Binary,
+            Duration::from_secs(1) * BITS / args.baud.max(1),
         )
     };
     let format = match args.wire.unwrap_or(default) {
         Wire::Binary => WireFormat::Binary,
         Wire::Text => WireFormat::Text,
     };
-    Ok((line, format))
+    Ok((line, format, byte))
 }
 
 fn hello(args: &Args, session: &Session) -> Hello {

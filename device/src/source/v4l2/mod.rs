@@ -15,11 +15,11 @@ pub use self::list::{CameraInfo, FormatInfo, SizeInfo, cameras};
 
 use self::abi::{Format, PictureFormat, StreamParameters, buffer_flag, capability};
 use self::offers::Offer;
-pub(super) use self::sys::monotonic;
 use self::sys::{Filled, Node, Streaming};
 use super::live::{Camera, Stream};
 use super::luma::{Luma, PixelFormat};
 use super::{CameraError, CameraOptions, Frame, LiveState, Next};
+use crate::machine::monotonic;
 
 /// Pictures that the driver fills in turn. It needs one or two; the others are for the time in which
 /// this program is kept from running.

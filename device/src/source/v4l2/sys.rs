@@ -76,18 +76,6 @@ unsafe impl<T: Argument> Ioctl for Request<'_, T> {
     }
 }
 
-/// The system's monotonic clock, in which drivers say when a frame was taken.
-pub(in super::super) fn monotonic() -> Duration {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: it writes one timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    // Begins at 0, so neither part is negative.
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
-}
-
 /// The major number of every V4L2 node.
 const VIDEO_MAJOR: u32 = 81;
 

@@ -2,10 +2,15 @@
 //! libtorch.
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    device::log::exit_code(run())
+}
+
+fn run() -> anyhow::Result<()> {
     let folder = std::env::args_os().nth(1).context("usage: parity FOLDER")?;
     let rows = parity::check(Path::new(&folder))?;
     ensure!(!rows.is_empty(), "the suite is empty");

@@ -8,6 +8,7 @@ pub mod bench;
 pub mod calibrate;
 pub mod cmd;
 pub mod data;
+pub mod deploy;
 pub mod evaluate;
 pub mod export;
 pub mod files;
@@ -21,3 +22,4 @@ pub mod study;
 pub mod torch;
 #[cfg(feature = "train")]
 pub mod train;
+pub mod web;

@@ -206,7 +206,7 @@ fn flash(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     }
     match port {
         // A port that the reset took away comes back.
-        Some(port) if monitored => follow(&port, BAUD, true, &args.show, Arc::clone(stop)),
+        Some(port) if monitored => follow(&port, BAUD, true, &args.show, stop),
         port => job.tell(port.as_deref()),
     }
 }
@@ -274,7 +274,7 @@ impl Job<'_> {
         tracing::info!("QEMU runs {} behind {}", board.name, port.display());
         emulator.start(monitored);
         let result = if monitored {
-            follow(&port, BAUD, false, &self.args.show, Arc::clone(over))
+            follow(&port, BAUD, false, &self.args.show, over)
         } else {
             self.tell(Some(&port)).map(|()| {
                 while !over.load(Ordering::Relaxed) {

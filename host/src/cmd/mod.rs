@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod calibrate;
 pub mod data;
+pub mod deploy;
 pub mod doctor;
 mod engine;
 pub mod evaluate;
@@ -10,6 +11,7 @@ pub mod export;
 pub mod flash;
 mod long;
 pub mod monitor;
+mod page;
 pub mod report;
 pub mod send;
 pub mod study;

@@ -12,6 +12,7 @@ use shared::wire::Packet;
 use shared::wire::link::Receiver;
 
 use super::long::stop_flag;
+use super::page::Page;
 use super::view::{Form, View};
 use crate::monitor::{Input, Manifest, Watched};
 
@@ -24,6 +25,7 @@ const SILENCE: Duration = Duration::from_secs(30);
   host monitor /dev/ttyUSB0
   host monitor /dev/ttyUSB0 --json | jq 'select(.verdict == \"flag\")'
   host monitor /dev/ttyUSB0 --record today.capture
+  host monitor /dev/ttyUSB0 --web
   host monitor today.capture
   device run --model model.onnx | host monitor -
 
@@ -59,6 +61,8 @@ pub(super) struct Show {
     /// What `host data mix` wrote about the frames sent: adds accuracy to the summary.
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
+    #[command(flatten)]
+    page: Page,
 }
 
 /// Runs `host monitor`.
@@ -66,7 +70,7 @@ pub(super) struct Show {
 /// # Errors
 /// If the input cannot be opened or read, or an output not be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    follow(&args.path, args.baud, args.wait, &args.show, stop_flag()?)
+    follow(&args.path, args.baud, args.wait, &args.show, &stop_flag()?)
 }
 
 /// Shows what comes from `path`, a serial port at `baud` bits per second or a recording, until it
@@ -80,11 +84,16 @@ pub(super) fn follow(
     baud: u32,
     wait: bool,
     show: &Show,
-    stop: Arc<AtomicBool>,
+    stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
     let outputs = Outputs::open(show)?;
-    let input = Input::open(path, baud, wait, stop)?;
-    outputs.follow(input)
+    let input = Input::open(path, baud, wait, Arc::clone(stop))?;
+    show.page.serve(&outputs.watched, path)?;
+    outputs.follow(input)?;
+    if !show.until_last {
+        show.page.stay(stop);
+    }
+    Ok(())
 }
 
 /// Where everything that comes down the line goes. Data flows one way: bytes come in here and go to

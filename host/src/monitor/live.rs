@@ -10,10 +10,12 @@ use shared::wire::message::{Hello, Message, Performance, Report, Statistics};
 use shared::wire::{LinkCounters, Packet};
 
 use super::output::label;
-use super::{Picture, Record, explain, percentile};
+use super::{Picture, Record, Thumbnails, explain, percentile};
 
 /// Frames that are remembered, the latest; what a [`Snapshot`] calls recent.
 pub const REMEMBERED: usize = 600;
+/// Flagged frames that are remembered besides, the latest, with their pictures.
+const REMEMBERED_FLAGS: usize = 200;
 /// Words of the device that are remembered.
 const REMEMBERED_WORDS: usize = 50;
 
@@ -22,6 +24,8 @@ const REMEMBERED_WORDS: usize = 50;
 pub struct Seen {
     /// Place among all reports received, from 0.
     pub index: u64,
+    /// When it came, seconds since monitoring began.
+    pub at_s: f64,
     /// Sequence number on the link.
     pub sequence: u32,
     /// Name of the predicted class, if the device had told it.
@@ -70,6 +74,8 @@ pub struct Words {
 pub struct Live {
     hello: Option<Hello>,
     frames: VecDeque<Seen>,
+    flags: VecDeque<Seen>,
+    thumbnails: Thumbnails,
     totals: Totals,
     by_cause: [u64; Cause::ALL.len()],
     told: Option<Statistics>,
@@ -88,10 +94,14 @@ impl Live {
         self.heard = Some(now);
         match &packet.message {
             Message::Hello(hello) => self.hello = Some(hello.clone()),
-            Message::Report(report) => self.report(packet.sequence, report),
+            Message::Report(report) => self.report(packet.sequence, report, now),
             Message::Statistics(statistics) => self.told = Some(statistics.clone()),
             Message::Performance(performance) => self.performance = Some(*performance),
-            Message::Thumbnail(_) => {}
+            Message::Thumbnail(part) => {
+                if let Some((frame, picture)) = self.thumbnails.push(part) {
+                    self.picture(frame, picture);
+                }
+            }
             Message::Notice(notice) => {
                 push(
                     &mut self.words,
@@ -106,10 +116,11 @@ impl Live {
         }
     }
 
-    fn report(&mut self, sequence: u32, report: &Report) {
+    fn report(&mut self, sequence: u32, report: &Report, now: Duration) {
         let flagged = !report.causes.is_empty();
         let seen = Seen {
             index: self.totals.frames,
+            at_s: now.as_secs_f64(),
             sequence,
             label: label(self.hello.as_ref(), report.class).map(str::to_owned),
             report: report.clone(),
@@ -125,6 +136,9 @@ impl Live {
         for cause in report.causes.iter() {
             self.by_cause[cause.index()] += 1;
         }
+        if flagged {
+            push(&mut self.flags, REMEMBERED_FLAGS, seen.clone());
+        }
         push(&mut self.frames, REMEMBERED, seen);
     }
 
@@ -138,11 +152,11 @@ impl Live {
 
     /// Takes the picture of the latest frame of this number, if that is still remembered.
     pub fn picture(&mut self, frame: u32, picture: Picture) {
-        let mut latest = self.frames.iter_mut().rev();
-        if let Some(seen) = latest.find(|seen| seen.report.frame == frame) {
-            seen.picture = Some(picture);
-            self.revision += 1;
-        }
+        let known = [
+            put(&mut self.flags, frame, picture.clone()),
+            put(&mut self.frames, frame, picture),
+        ];
+        self.revision += u64::from(known.contains(&true));
     }
 
     /// Nothing more will come.
@@ -167,6 +181,13 @@ impl Live {
     #[must_use]
     pub fn frames(&self) -> &VecDeque<Seen> {
         &self.frames
+    }
+
+    /// The flagged frames remembered, oldest first: also such as are no longer among
+    /// [`Live::frames`].
+    #[must_use]
+    pub fn flags(&self) -> &VecDeque<Seen> {
+        &self.flags
     }
 
     /// Those of the frames remembered whose [`Seen::index`] is `index` or more.
@@ -264,6 +285,16 @@ fn push<T>(list: &mut VecDeque<T>, most: usize, item: T) {
         list.pop_front();
     }
     list.push_back(item);
+}
+
+/// Gives the latest frame of this number its picture; whether there is one.
+fn put(list: &mut VecDeque<Seen>, frame: u32, picture: Picture) -> bool {
+    let mut latest = list.iter_mut().rev();
+    let Some(seen) = latest.find(|seen| seen.report.frame == frame) else {
+        return false;
+    };
+    seen.picture = Some(picture);
+    true
 }
 
 /// All figures of a moment.
@@ -466,6 +497,8 @@ mod tests {
         assert_eq!(now.recent.flag_rate, Some(0.0));
         let glare = &now.causes[Cause::Glare.index()];
         assert_eq!((glare.total, glare.recent), (100, 0));
+        // Flagged ones are remembered for longer.
+        assert_eq!(live.flags().len(), 100);
         assert!((now.recent.frames_per_second.expect("a rate") - 100.0).abs() < 1e-9);
         assert_eq!(live.since(0).count(), 600);
         let last: Vec<u64> = live.since(698).map(|seen| seen.index).collect();
@@ -528,6 +561,11 @@ mod tests {
             .map(|seen| seen.picture.is_some())
             .collect();
         assert_eq!(known, [false, false, true]);
+        assert!(
+            live.flags()
+                .back()
+                .is_some_and(|seen| seen.picture.is_some())
+        );
     }
 
     #[test]

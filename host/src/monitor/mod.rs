@@ -9,6 +9,7 @@ mod notice;
 mod output;
 mod picture;
 mod summary;
+mod thumbnails;
 mod watched;
 
 pub use agreement::{Agreement, Largest};
@@ -23,6 +24,7 @@ pub(crate) use output::label;
 pub use output::{Record, Table};
 pub use picture::Picture;
 pub use summary::{Manifest, ManifestError, Summary, Tested, Truth};
+pub use thumbnails::Thumbnails;
 pub use watched::Watched;
 
 /// The least of the sorted values that a `share`, in 0..=1, of them do not exceed (nearest rank);

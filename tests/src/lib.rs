@@ -10,3 +10,5 @@ pub mod model;
 pub mod networks;
 pub mod parity;
 pub mod programs;
+pub mod recording;
+pub mod terminal;

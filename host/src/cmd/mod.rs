@@ -9,6 +9,7 @@ mod engine;
 pub mod evaluate;
 pub mod export;
 pub mod flash;
+pub mod label;
 mod long;
 pub mod monitor;
 mod page;

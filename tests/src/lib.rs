@@ -5,6 +5,7 @@ pub mod board;
 pub mod emulated;
 pub mod emulator;
 pub mod firmware;
+pub mod guest;
 pub mod line;
 pub mod model;
 pub mod networks;

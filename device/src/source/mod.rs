@@ -203,7 +203,8 @@ impl FromStr for SourceUri {
                     path: path.into(),
                 })
             }
-            Some(("v4l2", path)) if !path.is_empty() => Ok(Self::Camera(path.into())),
+            Some(("v4l2", "")) => Err(unknown()),
+            Some(("v4l2", path)) => Ok(Self::Camera(path.into())),
             Some(("file", path)) => Ok(Self::Path(path.trim_start_matches("//").into())),
             _ if text.is_empty() => Err(unknown()),
             _ => Ok(Self::Path(text.into())),

@@ -1,10 +1,13 @@
 //! What the command-line programs have in common: logs on stderr, and how a failure is told.
 
+use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;
+
+use crate::engine::provider::OptionError;
 
 type Taker = Box<dyn Fn(&str) + Send>;
 
@@ -69,7 +72,8 @@ impl Write for Line {
     }
 }
 
-/// 0, or 1 after telling the error on one line. A closed pipe at stdout ends a program quietly.
+/// 0, or after telling the error on one line 1, or 2 where options do not go together. A closed pipe at
+/// stdout ends a program quietly.
 #[must_use]
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
@@ -77,7 +81,8 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", format!("{error:#}").replace('\n', " "));
-            ExitCode::FAILURE
+            let usage = error.chain().any(<dyn Error>::is::<OptionError>);
+            ExitCode::from(if usage { 2 } else { 1 })
         }
     }
 }

@@ -8,6 +8,8 @@ pub mod firmware;
 pub mod guest;
 pub mod line;
 pub mod model;
+pub mod networks;
+pub mod parity;
 pub mod programs;
 pub mod recording;
 pub mod terminal;

@@ -5,6 +5,7 @@ pub mod calibrate;
 pub mod data;
 pub mod deploy;
 pub mod doctor;
+mod engine;
 pub mod evaluate;
 pub mod export;
 pub mod flash;

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, ensure};
+use device::engine::provider::OrtOptions;
 use shared::triage::Thresholds;
 
 use super::{BySize, Correlations, Epistemic, FILE, Settings, Unseen};
@@ -235,6 +236,7 @@ fn measure(
     let setup = Setup {
         model: path,
         engine: None,
+        ort: OrtOptions::default(),
         passes: settings.passes,
         adaptive: None,
         block: settings.passes,

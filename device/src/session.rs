@@ -12,6 +12,7 @@ use shared::triage::Thresholds;
 
 use crate::engine::micro::{MicroEngine, OwnedPlan, PlanFile, PlanFileError};
 use crate::engine::native::{Level, NativeEngine, Plan, PlanError};
+use crate::engine::provider::{OptionError, OrtOptions};
 use crate::engine::{Engine, EngineError, InputShape};
 use crate::inference::{BufferLengths, Buffers, Inference, InferenceError, MAX_CHANNELS, Settings};
 use crate::onnx::{Calibration, Model, OnnxError};
@@ -104,6 +105,8 @@ impl FromStr for EngineKind {
 pub struct Options {
     /// The engine; if `None`, native where the model fits it, else tract.
     pub engine: Option<EngineKind>,
+    /// With onnxruntime, where it runs.
+    pub ort: OrtOptions,
     /// Stochastic passes per frame; with `adaptive`, at most.
     pub passes: u32,
     /// Stop when the decision is settled, with this probability to differ from that of all passes.
@@ -126,6 +129,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             engine: None,
+            ort: OrtOptions::default(),
             passes: 100,
             adaptive: None,
             block: 100,
@@ -148,6 +152,9 @@ pub enum SessionError {
     /// The engine cannot run the model.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Options that do not go together.
+    #[error("wrong usage")]
+    Options(#[from] OptionError),
     /// The file is a plan that cannot be run.
     #[error("{}: {error}", path.display())]
     PlanFile {
@@ -215,6 +222,7 @@ impl Session {
     /// If the file is not a classifier with live dropout, the engine cannot run it, or the options
     /// do not fit it.
     pub fn open(path: &Path, options: &Options) -> Result<Self, SessionError> {
+        options.ort.check(options.engine == Some(EngineKind::Ort))?;
         if let Some(bytes) = plan_bytes(path) {
             return Self::open_plan(path, &bytes, options);
         }
@@ -226,7 +234,7 @@ impl Session {
             Some(_) => options.block.min(options.passes).min(stopping::BLOCK),
             None => options.block.min(options.passes),
         };
-        let engine = open_engine(options.engine, &model, block, seed, options.threads)?;
+        let engine = open_engine(options.engine, &model, block, seed, options)?;
         let about = ModelAbout {
             crc32: model.crc32(),
             labels: metadata.labels.clone(),
@@ -329,8 +337,8 @@ fn plan_bytes(path: &Path) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Plans `model` for an engine: native where it fits, else tract, if none is named. `block` is the
-/// passes per batch, `threads` how many share the passes of a frame.
+/// Plans `model` for the engine `kind`: native where it fits, else tract, if none is named. `block` is
+/// the passes per batch; of `options` count the threads and what onnxruntime is told.
 ///
 /// # Errors
 /// If the engine was not built in, is not installed, or cannot run the model.
@@ -339,15 +347,15 @@ pub fn open_engine(
     model: &Model,
     block: u32,
     seed: u64,
-    threads: usize,
+    options: &Options,
 ) -> Result<AnyEngine, SessionError> {
-    let native = |plan| NativeEngine::new(plan, Level::detect(), seed, threads);
+    let native = |plan| NativeEngine::new(plan, Level::detect(), seed, options.threads);
     match kind {
         None => match Plan::from_model(model) {
             Ok(plan) => Ok(Box::new(native(plan)?)),
             Err(error) => {
                 tracing::info!("tract runs the model: {error}");
-                open_engine(Some(EngineKind::Tract), model, block, seed, threads)
+                open_engine(Some(EngineKind::Tract), model, block, seed, options)
             }
         },
         Some(EngineKind::Native) => Ok(Box::new(native(Plan::from_model(model)?)?)),
@@ -360,11 +368,12 @@ pub fn open_engine(
         #[cfg(not(feature = "tract"))]
         Some(EngineKind::Tract) => Err(SessionError::NotBuilt("tract")),
         #[cfg(feature = "ort")]
-        Some(EngineKind::Ort) => Ok(Box::new(crate::engine::ort::OrtEngine::with_threads(
+        Some(EngineKind::Ort) => Ok(Box::new(crate::engine::ort::OrtEngine::with_options(
             model,
             block as usize,
             seed,
-            threads,
+            options.threads,
+            &options.ort,
         )?)),
         #[cfg(not(feature = "ort"))]
         Some(EngineKind::Ort) => Err(SessionError::NotBuilt("ort")),

@@ -13,6 +13,7 @@ pub mod evaluate;
 pub mod export;
 pub mod files;
 pub mod flash;
+pub mod label;
 pub mod lenet;
 pub mod monitor;
 mod parallel;
@@ -22,4 +23,5 @@ pub mod study;
 pub mod torch;
 #[cfg(feature = "train")]
 pub mod train;
+pub mod tui;
 pub mod web;

@@ -31,6 +31,7 @@ enum Command {
     Flash(cmd::flash::Args),
     Deploy(cmd::deploy::Args),
     Monitor(cmd::monitor::Args),
+    Label(cmd::label::Args),
     Send(cmd::send::Args),
     Bench(cmd::bench::Args),
     #[command(hide = true)]
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Flash(args) => cmd::flash::run(&args),
         Command::Deploy(args) => cmd::deploy::run(&args),
         Command::Monitor(args) => cmd::monitor::run(&args),
+        Command::Label(args) => cmd::label::run(&args),
         Command::Send(args) => cmd::send::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
         Command::BenchWorker(args) => cmd::bench::run_worker(args),

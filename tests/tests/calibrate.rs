@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use device::engine::provider::OrtOptions;
 use host::calibrate::{Frame, Goal, choose};
 use host::data::{DatasetName, Purpose, Random};
 use host::evaluate::{Frames, Setup, judge};
@@ -280,6 +281,7 @@ fn the_promise_holds_on_digits_it_was_not_made_on() {
     let setup = Setup {
         model,
         engine: None,
+        ort: OrtOptions::default(),
         passes: 100,
         adaptive: None,
         block: 100,

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tests::model;
-use tests::programs::{Running, command, run, succeed};
+use tests::programs::{Running, command, fail, run, succeed};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a plain path")
@@ -96,6 +96,36 @@ fn liveness_is_proven_on_every_engine() {
     }
 }
 
+/// On a machine with a GPU it runs there, on any other it does not run at all.
+#[test]
+fn a_provider_that_was_asked_for_runs_or_is_an_error() {
+    let model = model::trained();
+    let info = json(&succeed("device", ["info", "--json", text(&model)]));
+    let built_in = info["onnxruntime"]["providers"].as_array().expect("a list");
+    assert!(built_in.contains(&"cpu".into()), "{built_in:?}");
+    for provider in ["cpu", "cuda", "tensorrt"] {
+        let options = ["--engine", "ort", "--provider", provider, "--limit", "1"];
+        let run_it = ["run", "--model", text(&model)].into_iter().chain(options);
+        let output = run("device", run_it.clone());
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            assert!(built_in.contains(&provider.into()));
+            let engine = match provider {
+                "cpu" => " engine=ort ".to_owned(),
+                other => format!(" engine=ort-{other} "),
+            };
+            assert!(out.contains(&engine) && out.contains("\nREPORT "), "{out}");
+        } else {
+            assert_ne!(provider, "cpu");
+            let words = [provider, "was asked for and cannot be used"];
+            fail("device", run_it, &words);
+            assert_eq!(out, "", "nothing was judged");
+            let host = ["evaluate", "--model", text(&model)];
+            fail("host", host.into_iter().chain(options), &words);
+        }
+    }
+}
+
 #[test]
 fn the_bench_counts_its_frames() {
     let model = model::trained();
@@ -161,6 +191,56 @@ fn wrong_usage_has_its_own_exit_code_and_help_has_examples() {
         ("device", &["run", "--model", "m", "--passes", "0"]),
         ("device", &["run", "--model", "m", "--crop", "1,2,3"]),
         ("device", &["run", "--model", "m", "--engine", "magic"]),
+        ("device", &["run", "--model", "m", "--provider", "cuda"]),
+        (
+            "device",
+            &[
+                "run",
+                "--model",
+                "m",
+                "--engine",
+                "ort",
+                "--provider",
+                "magic",
+            ],
+        ),
+        (
+            "device",
+            &[
+                "run",
+                "--model",
+                "m",
+                "--engine",
+                "tract",
+                "--provider",
+                "cpu",
+            ],
+        ),
+        (
+            "device",
+            &[
+                "check",
+                "m",
+                "--engine",
+                "ort",
+                "--provider",
+                "cuda",
+                "--engine-cache",
+                "x",
+            ],
+        ),
+        (
+            "host",
+            &[
+                "evaluate",
+                "--model",
+                "m",
+                "--engine",
+                "torch",
+                "--provider",
+                "cuda",
+            ],
+        ),
         ("device", &["run", "--model", "m", "--threads", "0"]),
         ("device", &["run", "--model", "m", "--delta", "0.01"]),
         (

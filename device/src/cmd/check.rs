@@ -4,8 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use device::engine::native::{Level, NativeEngine, Plan, PlanError};
+#[cfg(feature = "ort")]
+use device::engine::ort::OrtEngine;
 use device::engine::proof::{Proof, agreement, prove};
-use device::engine::{Engine, EngineError};
+use device::engine::provider::OrtOptions;
+use device::engine::{Engine, EngineError, GivenMasks};
 use device::onnx::Model;
 use device::session::EngineKind;
 use serde_json::json;
@@ -26,6 +29,8 @@ pub(crate) struct Args {
     /// native engine, that has to agree, pass by pass.
     #[arg(long, default_value = "tract")]
     engine: EngineKind,
+    #[command(flatten)]
+    ort: OrtOptions,
     /// Seed of the masks; the model file's own if not given.
     #[arg(long)]
     seed: Option<u64>,
@@ -35,21 +40,20 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    args.ort.check(args.engine == EngineKind::Ort)?;
     let model = Model::load(&args.model)?;
     let seed = args.seed.unwrap_or(model.metadata().seed);
-    let (proof, native) = match args.engine {
+    let (name, proof, native) = match args.engine {
         // It cannot be told its masks: what is proved with tract is what it has to agree with.
         #[cfg(feature = "tract")]
         EngineKind::Native | EngineKind::Tract => {
             let mut engine = device::engine::tract::TractEngine::new(&model, BLOCK, seed)?;
-            let proof = prove(&model, &mut engine, seed)?;
-            (proof, native_agrees(&model, &mut engine, seed)?)
+            prove_with(&model, &mut engine, seed)?
         }
         #[cfg(feature = "ort")]
         EngineKind::Ort => {
-            let mut engine = device::engine::ort::OrtEngine::new(&model, BLOCK, seed)?;
-            let proof = prove(&model, &mut engine, seed)?;
-            (proof, native_agrees(&model, &mut engine, seed)?)
+            let mut engine = OrtEngine::with_options(&model, BLOCK, seed, 1, &args.ort)?;
+            prove_with(&model, &mut engine, seed)?
         }
         #[allow(unreachable_patterns)]
         _ => anyhow::bail!("this program was built without that engine"),
@@ -59,9 +63,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", as_json(&model, &proof, &native))?;
+        writeln!(out, "{}", as_json(&model, name, &proof, &native))?;
         return Ok(());
     }
+    writeln!(out, "engine {name}")?;
     for (site, seen) in model.sites().iter().zip(&proof.sites) {
         writeln!(
             out,
@@ -82,6 +87,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The engine's name, what was seen of the model on it, and whether the native engine agrees.
+fn prove_with<E: GivenMasks>(
+    model: &Model,
+    engine: &mut E,
+    seed: u64,
+) -> anyhow::Result<(&'static str, Proof, Result<f32, PlanError>)> {
+    let proof = prove(model, engine, seed)?;
+    let native = native_agrees(model, engine, seed)?;
+    Ok((engine.name(), proof, native))
+}
+
 /// How far the native engine's passes are from those of `engine`, or why it cannot run the model.
 fn native_agrees<E: Engine<Error = EngineError>>(
     model: &Model,
@@ -97,7 +113,12 @@ fn native_agrees<E: Engine<Error = EngineError>>(
     }
 }
 
-fn as_json(model: &Model, proof: &Proof, native: &Result<f32, PlanError>) -> serde_json::Value {
+fn as_json(
+    model: &Model,
+    engine: &str,
+    proof: &Proof,
+    native: &Result<f32, PlanError>,
+) -> serde_json::Value {
     let sites: Vec<_> = model
         .sites()
         .iter()
@@ -120,7 +141,7 @@ fn as_json(model: &Model, proof: &Proof, native: &Result<f32, PlanError>) -> ser
         Err(reason) => json!({"fits": false, "reason": reason.to_string()}),
     };
     json!({
-        "live": true, "sites": sites, "idle": idle, "batch_difference": proof.batch_difference,
+        "live": true, "engine": engine, "sites": sites, "idle": idle, "batch_difference": proof.batch_difference,
         "native": native,
     })
 }

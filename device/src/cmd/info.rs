@@ -1,4 +1,4 @@
-//! `device info`: what a model file holds.
+//! `device info`: what a model file holds, and what onnxruntime can run it here.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use device::onnx::Model;
 use serde_json::json;
 
-/// Show a model's input, classes, dropout sites, normalisation, labels, thresholds and calibration.
+/// Show a model's input, classes, dropout sites, normalisation, labels, thresholds and calibration, and
+/// the execution providers of the onnxruntime that is installed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// ONNX classifier with live dropout.
@@ -39,6 +40,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             "thresholds": metadata.thresholds,
             "calibration": metadata.calibration,
             "training": metadata.training,
+            "onnxruntime": match providers() {
+                Ok(providers) => json!({"providers": providers}),
+                Err(reason) => json!({"error": reason}),
+            },
         });
         writeln!(out, "{object}")?;
         return Ok(());
@@ -79,5 +84,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Some(calibration) => writeln!(out, "calibration    {calibration}")?,
         None => writeln!(out, "calibration    none: see host calibrate")?,
     }
+    match providers() {
+        Ok(providers) => writeln!(out, "onnxruntime    {}", providers.join(", "))?,
+        Err(reason) => writeln!(out, "onnxruntime    none: {reason}")?,
+    }
     Ok(())
+}
+
+/// The execution providers that `--provider` can name here, or why there are none.
+fn providers() -> Result<Vec<&'static str>, String> {
+    #[cfg(feature = "ort")]
+    return match device::engine::ort::providers() {
+        Ok(found) => Ok(found.iter().map(|provider| provider.as_str()).collect()),
+        Err(error) => Err(error.to_string()),
+    };
+    #[cfg(not(feature = "ort"))]
+    Err("this program was built without the 'ort' engine".into())
 }

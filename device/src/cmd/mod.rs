@@ -9,6 +9,7 @@ pub(crate) mod swap;
 
 use std::path::PathBuf;
 
+use device::engine::provider::OrtOptions;
 use device::session::{EngineKind, Options, Session};
 use shared::stopping::Delta;
 
@@ -22,6 +23,8 @@ pub(crate) struct ModelArgs {
     /// native where the model fits it, else tract; the log says which.
     #[arg(long)]
     pub(crate) engine: Option<EngineKind>,
+    #[command(flatten)]
+    pub(crate) ort: OrtOptions,
     /// Stochastic passes per frame (T); with --adaptive, at most.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) passes: u32,
@@ -46,6 +49,7 @@ impl ModelArgs {
     pub(crate) fn options(&self) -> Options {
         Options {
             engine: self.engine,
+            ort: self.ort.clone(),
             passes: self.passes,
             adaptive: self.adaptive.then_some(self.delta),
             threads: self.threads,

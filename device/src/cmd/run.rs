@@ -195,6 +195,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         tally.frames(),
         tally.failed()
     );
+    if let Some(live) = source.live() {
+        tracing::info!(
+            "of the camera's frames {} captured, {} dropped for newer ones, {} lost by the driver, {} corrupt; {} times back",
+            live.captured,
+            live.dropped,
+            live.lost,
+            live.corrupt,
+            live.reconnects
+        );
+    }
     if tally.failed() > 0 {
         bail!(
             "{} of {} frames could not be read or judged",

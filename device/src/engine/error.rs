@@ -13,6 +13,14 @@ pub enum EngineError {
     /// The runtime's shared library cannot be used.
     #[error("{0}")]
     Library(String),
+    /// The execution provider that was asked for cannot be used: nothing else runs in its place.
+    #[error("the execution provider '{provider}' was asked for and cannot be used: {reason}")]
+    Provider {
+        /// The provider.
+        provider: &'static str,
+        /// Why, on one line.
+        reason: String,
+    },
     /// The runtime refused the model.
     #[error("{engine} cannot prepare the model's {part}: {reason}")]
     Prepare {

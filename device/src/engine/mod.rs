@@ -14,10 +14,10 @@ pub mod micro;
 pub mod native;
 #[cfg(feature = "ort")]
 pub mod ort;
-#[cfg(feature = "ort")]
-pub mod ort_live;
 #[cfg(feature = "onnx")]
 pub mod proof;
+#[cfg(feature = "std")]
+pub mod provider;
 #[cfg(feature = "onnx")]
 pub mod split;
 #[cfg(feature = "tract")]

@@ -15,7 +15,7 @@ pub(super) const HEAD: &str = "head";
 /// Runs a stem and a head.
 pub trait Runtime {
     /// Name of the engine, as users and reports spell it.
-    const NAME: &'static str;
+    fn name(&self) -> &'static str;
 
     /// Runs the stem on one normalised input of the model's length, and keeps what the head reads.
     ///
@@ -65,7 +65,7 @@ impl<R: Runtime> Engine for SplitEngine<R> {
     type Error = EngineError;
 
     fn name(&self) -> &'static str {
-        R::NAME
+        self.runtime.name()
     }
 
     fn input_shape(&self) -> InputShape {

@@ -116,7 +116,9 @@ impl Tract {
 }
 
 impl Runtime for Tract {
-    const NAME: &'static str = NAME;
+    fn name(&self) -> &'static str {
+        NAME
+    }
 
     fn run_stem(&mut self, input: &[f32]) -> Result<(), EngineError> {
         let run = |e| EngineError::run(NAME, STEM, &format!("{e:#}"));

@@ -54,6 +54,8 @@ pub use error::OnnxError;
 pub use liveness::{DropoutSite, Idle, IdleDropout, Liveness};
 pub use metadata::Metadata;
 pub use split::LOGITS;
+#[cfg(feature = "ort")]
+pub(crate) use split::PASSES_DIMENSION;
 
 use crate::engine::InputShape;
 pub(crate) use crate::engine::one_line;

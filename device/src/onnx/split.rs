@@ -12,6 +12,8 @@ use super::proto::{Dim, float_scalar, integers, node, node_name, tensor_attribut
 
 /// Name of the head's output.
 pub const LOGITS: &str = "logits";
+/// Name of the first dimension of masks and of the head's output.
+pub(crate) const PASSES_DIMENSION: &str = "passes";
 /// IR version 4 is the first in which weights need not be listed as inputs.
 const MIN_IR_VERSION: i64 = 4;
 const FIRST_WITH_CONSTANT_OF_SHAPE: i64 = 9;
@@ -335,7 +337,7 @@ impl Cut {
 
     fn masks(&self) -> impl Iterator<Item = tract_onnx::pb::ValueInfoProto> {
         self.network.sites.iter().map(|(_, site)| {
-            let mut dims = vec![Dim::Named("passes")];
+            let mut dims = vec![Dim::Named(PASSES_DIMENSION)];
             dims.extend(site.shape.iter().map(|&n| Dim::Fixed(n)));
             value_info(&site.mask_input(), DataType::Float, &dims)
         })
@@ -346,7 +348,7 @@ impl Cut {
         value_info(
             LOGITS,
             DataType::Float,
-            &[Dim::Named("passes"), Dim::Fixed(classes)],
+            &[Dim::Named(PASSES_DIMENSION), Dim::Fixed(classes)],
         )
     }
 

@@ -95,6 +95,7 @@ impl Shared {
 pub(super) struct Live {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    live: bool,
 }
 
 impl Live {
@@ -103,6 +104,7 @@ impl Live {
     pub(super) fn start(mut camera: impl Camera, epoch: Duration) -> Result<Self, CameraError> {
         let stream = camera.open()?;
         let shared = Arc::new(Shared::default());
+        let live = camera.is_live();
         let reader = Reader {
             camera,
             epoch,
@@ -118,6 +120,7 @@ impl Live {
         Ok(Self {
             shared,
             thread: Some(thread),
+            live,
         })
     }
 
@@ -149,6 +152,10 @@ impl Live {
             }
             slot = self.shared.wait(slot, left);
         }
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.live
     }
 
     pub(super) fn state(&self) -> LiveState {

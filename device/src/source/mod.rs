@@ -4,6 +4,7 @@
 //! same way. Every source yields 8-bit grey frames with the time at which they were taken.
 
 mod camera;
+mod gst;
 mod idx;
 mod live;
 mod luma;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use crate::machine::monotonic;
 pub use camera::{CameraError, CameraOptions, PixelFormat};
+pub use gst::Video;
 pub use idx::{Idx, IdxError, Labelled};
 pub use pictures::{PictureError, is_picture, read_picture};
 use shared::image::{GrayFrame, ImageError};
@@ -99,7 +101,7 @@ pub struct LiveState {
 pub enum SourceError {
     /// Not a source: {0}
     #[error(
-        "'{0}' is no source: use v4l2:/dev/video0, mnist:test, mnist:train, fashion-mnist:test, fashion-mnist:train, a folder, a picture, or raw:WIDTHxHEIGHT:PATH ('-' for standard input)"
+        "'{0}' is no source: use v4l2:/dev/video0, rtsp://…, gst:PIPELINE, a video, mnist:test, mnist:train, fashion-mnist:test, fashion-mnist:train, a folder, a picture, or raw:WIDTHxHEIGHT:PATH ('-' for standard input)"
     )]
     Unknown(String),
     /// No cache folder.
@@ -159,6 +161,8 @@ pub enum SourceUri {
     Path(PathBuf),
     /// `v4l2:PATH`: a camera of Linux, by its device node or a link to it.
     Camera(PathBuf),
+    /// A video, a network camera or a pipeline, which GStreamer plays.
+    Video(Video),
     /// `raw:WIDTHxHEIGHT:PATH`: 8-bit grey frames one after the other; `-` is standard input.
     Raw {
         /// Pixels per row.
@@ -168,6 +172,17 @@ pub enum SourceUri {
         /// A file, a named pipe, or `-`.
         path: PathBuf,
     },
+}
+
+impl SourceUri {
+    fn path(text: &str) -> Self {
+        let path = PathBuf::from(text);
+        if Video::is_file_name(&path) && !path.is_dir() {
+            Self::Video(Video::File(path))
+        } else {
+            Self::Path(path)
+        }
+    }
 }
 
 /// Largest width or height of a raw frame, in pixels.
@@ -203,10 +218,15 @@ impl FromStr for SourceUri {
                     path: path.into(),
                 })
             }
-            Some(("v4l2", path)) if !path.is_empty() => Ok(Self::Camera(path.into())),
-            Some(("file", path)) => Ok(Self::Path(path.trim_start_matches("//").into())),
+            Some(("v4l2", "")) => Err(unknown()),
+            Some(("v4l2", path)) => Ok(Self::Camera(path.into())),
+            Some(("gst", pipeline)) if pipeline.trim().is_empty() => Err(unknown()),
+            Some(("gst", pipeline)) => Ok(Self::Video(Video::Pipeline(pipeline.to_owned()))),
+            Some(("rtsp" | "rtsps", rest)) if !rest.starts_with("//") => Err(unknown()),
+            Some(("rtsp" | "rtsps", _)) => Ok(Self::Video(Video::Rtsp(text.to_owned()))),
+            Some(("file", path)) => Ok(Self::path(path.trim_start_matches("//"))),
             _ if text.is_empty() => Err(unknown()),
-            _ => Ok(Self::Path(text.into())),
+            _ => Ok(Self::path(text)),
         }
     }
 }
@@ -253,7 +273,15 @@ impl Source {
         options: &CameraOptions,
         stop: &Arc<AtomicBool>,
     ) -> Result<Self, SourceError> {
-        if !matches!(uri, SourceUri::Camera(_)) && *options != CameraOptions::default() {
+        let takes = match uri {
+            SourceUri::Camera(_) => options.clone(),
+            SourceUri::Video(_) => CameraOptions {
+                timeout: options.timeout,
+                ..CameraOptions::default()
+            },
+            _ => CameraOptions::default(),
+        };
+        if *options != takes {
             let why = "options of a camera are for sources that begin with v4l2:";
             return Err(CameraError::Option(why.to_owned()).into());
         }
@@ -279,6 +307,10 @@ impl Source {
                 *width,
                 *height,
                 Arc::clone(stop),
+            )?),
+            SourceUri::Video(video) => Kind::Live(Live::start(
+                gst::Player::new(video, options.timeout),
+                opened,
             )?),
             SourceUri::Camera(path) => {
                 Kind::Live(Live::start(V4l2Camera::new(path, options), opened)?)
@@ -322,6 +354,12 @@ impl Source {
             Kind::Live(live) => Some(live.state()),
             _ => None,
         }
+    }
+
+    /// Whether frames come and go without who reads: a camera, but no file.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        matches!(&self.kind, Kind::Live(live) if live.is_live())
     }
 
     /// Reads the next frame into `frame`, however long it takes to come; `false` at the end, and when
@@ -420,6 +458,18 @@ mod tests {
             (
                 "v4l2:/dev/v4l/by-id/usb-Cam:1-index0",
                 SourceUri::Camera("/dev/v4l/by-id/usb-Cam:1-index0".into()),
+            ),
+            (
+                "gst:videotestsrc ! x",
+                SourceUri::Video(Video::Pipeline("videotestsrc ! x".into())),
+            ),
+            (
+                "rtsp://cam/1",
+                SourceUri::Video(Video::Rtsp("rtsp://cam/1".into())),
+            ),
+            (
+                "file:///a/b.MP4",
+                SourceUri::Video(Video::File("/a/b.MP4".into())),
             ),
             ("some/folder", SourceUri::Path("some/folder".into())),
             ("file:///a/b.png", SourceUri::Path("/a/b.png".into())),

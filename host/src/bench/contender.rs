@@ -9,7 +9,8 @@ use anyhow::{anyhow, bail};
 use device::engine::Engine;
 use device::engine::native::{Level, NativeEngine, Plan, peak_multiply_adds_per_second};
 use device::engine::ort::OrtEngine;
-use device::engine::ort_live::LiveOrt;
+use device::engine::ort::live::LiveOrt;
+use device::engine::provider::OrtOptions;
 use device::engine::tract::TractEngine;
 use device::inference::{BufferLengths, Buffers, Inference, MAX_CHANNELS, Settings};
 use device::onnx::Model;
@@ -136,7 +137,8 @@ pub(super) fn open(
         }
         EngineName::Tract => ours(TractEngine::new(model, block, seed)?, passes),
         EngineName::OrtMasks => {
-            let engine = OrtEngine::with_threads(model, block, seed, setup.threads)?;
+            let engine =
+                OrtEngine::with_options(model, block, seed, setup.threads, &OrtOptions::default())?;
             ours(engine, passes)
         }
         EngineName::OrtLive => {

@@ -9,10 +9,11 @@ use device::onnx::{Calibration, Model};
 use serde_json::json;
 use shared::triage::Thresholds;
 
+use super::engine::EngineArgs;
 use super::long::{Threads, interrupted, progress_bar, stop_flag};
 use crate::calibrate::{CalibrationSet, Choice, Frame, Goal, Images, choose};
 use crate::data::{Purpose, Random};
-use crate::evaluate::{EngineChoice, Frames, ImageSet, Judgements, Run, Setup, judge};
+use crate::evaluate::{Frames, ImageSet, Judgements, Run, Setup, judge};
 use crate::files;
 use crate::lenet::TrainedModel;
 
@@ -69,9 +70,8 @@ pub struct Args {
     /// Write the model here instead of changing it.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// What runs the model, as in host evaluate [default: the device's]
-    #[arg(long)]
-    engine: Option<EngineChoice>,
+    #[command(flatten)]
+    engine: EngineArgs,
     /// Stochastic passes per frame (T): as many as the device will take.
     #[arg(long, value_name = "T", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     passes: u32,
@@ -111,6 +111,7 @@ fn share(text: &str) -> Result<f64, String> {
 /// The model or the data cannot be used, the frames do not support the promise, or the model cannot
 /// be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    args.engine.check()?;
     let target = Target::new(&args.model, args.out.as_deref())?;
     let metadata = Model::load(&args.model)?.metadata().clone();
     let seed = args.seed.unwrap_or(metadata.seed);
@@ -131,7 +132,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let threads = args.threads.count()?;
     let setup = Setup {
         model: args.model.clone(),
-        engine: args.engine,
+        engine: args.engine.engine,
+        ort: args.engine.ort.clone(),
         passes: args.passes,
         adaptive: None,
         block: args.block,

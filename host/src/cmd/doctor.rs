@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use device::engine::ort;
 use device::source::{Labelled, cache_folder};
 use serde::Serialize;
 
@@ -140,8 +141,15 @@ fn cuda() -> Finding {
 }
 
 fn onnxruntime() -> Finding {
-    match device::engine::ort::find_library() {
-        Ok(path) => present("onnxruntime", path.display().to_string()),
+    let found = ort::find_library().and_then(|path| Ok((path, ort::providers()?)));
+    match found {
+        Ok((path, providers)) => {
+            let names: Vec<_> = providers.iter().map(|p| p.as_str()).collect();
+            present(
+                "onnxruntime",
+                format!("{} (providers: {})", path.display(), names.join(", ")),
+            )
+        }
         Err(error) => optional("onnxruntime", error.to_string()),
     }
 }

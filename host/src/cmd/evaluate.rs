@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use anyhow::{bail, ensure};
 use shared::stopping::Delta;
 
+use super::engine::EngineArgs;
 use super::long::{Threads, interrupted, progress_bar, stop_flag};
 use crate::data::DatasetName;
 use crate::evaluate::{
-    EngineChoice, FEWEST_RESAMPLES, Frames, Report, Requirement, Setup, bootstrap,
-    judge_both_phases, judge_with_outputs, write_records,
+    FEWEST_RESAMPLES, Frames, Report, Requirement, Setup, bootstrap, judge_both_phases,
+    judge_with_outputs, write_records,
 };
 
 /// Measure how good a model's answers are, and its uncertainty.
@@ -78,10 +79,8 @@ pub struct Args {
     /// ONNX classifier with live dropout; for torch also a model.safetensors or its folder.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// What runs the model: one of the device's engines (see device run --help), or torch: libtorch
-    /// on the processor, from the model.safetensors beside the model [default: the device's]
-    #[arg(long)]
-    engine: Option<EngineChoice>,
+    #[command(flatten)]
+    engine: EngineArgs,
     /// Stochastic passes per frame (T).
     #[arg(long, value_name = "T", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     passes: u32,
@@ -129,6 +128,7 @@ pub struct Args {
 /// The model or a data set cannot be used, a frame cannot be judged, or a requirement does not
 /// hold.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    args.engine.check()?;
     let lonely = args.require.iter().find(|limit| limit.needs_ood());
     if let (Some(limit), None) = (lonely, &args.ood) {
         bail!("--require '{limit}' needs --ood");
@@ -141,7 +141,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let threads = args.threads.count()?;
     let setup = Setup {
         model: args.model,
-        engine: args.engine,
+        engine: args.engine.engine,
+        ort: args.engine.ort,
         passes: args.passes,
         adaptive: args.adaptive.then_some(args.delta),
         block: args.block,

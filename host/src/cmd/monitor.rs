@@ -4,20 +4,25 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use shared::wire::Packet;
 use shared::wire::link::Receiver;
 
 use super::long::stop_flag;
 use super::page::Page;
-use super::view::{Form, View};
-use crate::monitor::{Input, Manifest, Watched};
+use super::view::{Form, Print, View};
+use crate::monitor::{Input, Manifest, Pace, Store, Watched};
+use crate::tui::{self, Screen};
 
 /// Silence that is worth a warning: devices greet every 10 s unless told otherwise.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// How long a wait lasts before the stop flag is looked at.
+const STOP_POLL: Duration = Duration::from_millis(100);
 
 /// Read a device's reports from a serial port, a recording or a pipe.
 #[derive(Debug, clap::Args)]
@@ -27,6 +32,9 @@ const SILENCE: Duration = Duration::from_secs(30);
   host monitor /dev/ttyUSB0 --record today.capture
   host monitor /dev/ttyUSB0 --web
   host monitor today.capture
+  host monitor /dev/ttyUSB0 --tui
+  host monitor --replay today.capture --speed 4 --tui
+  host monitor /dev/ttyUSB0 --save-flagged flagged    then: host label flagged
   device run --model model.onnx | host monitor -
 
 Both forms of the wire, binary and text, are understood. A port that is unplugged is waited for.
@@ -35,8 +43,14 @@ stderr, with --json also a line {\"notice\": …}.
 Exit codes: 0 done, 1 failed, 2 wrong usage.")]
 pub struct Args {
     /// Serial port, recorded capture, or `-` for standard input.
-    #[arg(value_name = "PATH")]
-    path: PathBuf,
+    #[arg(value_name = "PATH", required_unless_present = "replay")]
+    path: Option<PathBuf>,
+    /// Play a recording at the pace of the device that it came from.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "wait"])]
+    replay: Option<PathBuf>,
+    /// With --replay: so many times as fast.
+    #[arg(long, value_name = "FACTOR", requires = "replay", default_value_t = 1.0, value_parser = speed)]
+    speed: f64,
     /// Speed of the serial line, in bits per second.
     #[arg(long, default_value_t = 115_200)]
     baud: u32,
@@ -52,12 +66,27 @@ pub struct Args {
 pub(super) struct Show {
     #[command(flatten)]
     pub(super) form: Form,
+    /// Show tables and curves on the whole terminal: ? there explains the keys.
+    #[arg(long, conflicts_with_all = ["json", "table"])]
+    tui: bool,
     /// End when the device says goodbye.
     #[arg(long)]
     until_last: bool,
     /// Append every byte received to this file, to be read again with `host monitor FILE`.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Save the pictures of flagged frames, which a device sends that was asked to, in this folder:
+    /// `host label` shows them, and `host train --extra` learns from them.
+    #[arg(long, value_name = "DIR")]
+    save_flagged: Option<PathBuf>,
+    /// With --save-flagged: save no more while so many pictures wait for a label.
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "save_flagged",
+        default_value_t = 10_000
+    )]
+    save_limit: usize,
     /// What `host data mix` wrote about the frames sent: adds accuracy to the summary.
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
@@ -65,17 +94,29 @@ pub(super) struct Show {
     page: Page,
 }
 
+fn speed(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|&speed: &f64| speed > 0.0 && speed.is_finite())
+        .ok_or_else(|| "expected a number above 0".to_owned())
+}
+
 /// Runs `host monitor`.
 ///
 /// # Errors
 /// If the input cannot be opened or read, or an output not be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    follow(&args.path, args.baud, args.wait, &args.show, &stop_flag()?)
+    let (path, pace) = match (&args.replay, &args.path) {
+        (Some(recording), _) => (recording, Some(Pace::new(args.speed))),
+        (None, Some(path)) => (path, None),
+        (None, None) => unreachable!("one of the two is required"),
+    };
+    watch(path, args.baud, args.wait, pace, &args.show, &stop_flag()?)
 }
 
-/// Shows what comes from `path`, a serial port at `baud` bits per second or a recording, until it
-/// ends, the device says goodbye (if that was asked for), or `stop` is set. With `wait`, a port that
-/// is not there yet is waited for.
+/// Shows what comes from the serial port `path` at `baud` bits per second until the device says
+/// goodbye (if that was asked for), or `stop` is set. With `wait`, a port that is not there yet is
+/// waited for.
 ///
 /// # Errors
 /// If the input cannot be opened or read, or an output not be written.
@@ -86,7 +127,19 @@ pub(super) fn follow(
     show: &Show,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
-    let outputs = Outputs::open(show)?;
+    watch(path, baud, wait, None, show, stop)
+}
+
+/// As [`follow`], of a recording at a pace, too; a page stays until `stop` is set.
+fn watch(
+    path: &Path,
+    baud: u32,
+    wait: bool,
+    pace: Option<Pace>,
+    show: &Show,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<()> {
+    let outputs = Outputs::open(show, pace, stop)?;
     let input = Input::open(path, baud, wait, Arc::clone(stop))?;
     show.page.serve(&outputs.watched, path)?;
     outputs.follow(input)?;
@@ -99,17 +152,20 @@ pub(super) fn follow(
 /// Where everything that comes down the line goes. Data flows one way: bytes come in here and go to
 /// each of these; who shows the state on a thread of their own looks at `watched`.
 struct Outputs<'a> {
-    until_last: bool,
+    show: &'a Show,
+    stop: Arc<AtomicBool>,
     record: Option<File>,
     receiver: Receiver,
+    pace: Option<Pace>,
     watched: Watched,
     view: View<'a>,
+    store: Option<Store>,
     /// When a message came last; `None` after the warning that none does.
     heard: Option<Instant>,
 }
 
 impl<'a> Outputs<'a> {
-    fn open(show: &'a Show) -> anyhow::Result<Self> {
+    fn open(show: &'a Show, pace: Option<Pace>, stop: &Arc<AtomicBool>) -> anyhow::Result<Self> {
         let manifest = match &show.manifest {
             Some(path) => Manifest::open(path)?,
             None => Manifest::default(),
@@ -124,21 +180,53 @@ impl<'a> Outputs<'a> {
             ),
             None => None,
         };
+        let store = show.save_flagged.as_ref();
+        let store = store.map(|folder| Store::open(folder, show.save_limit));
         Ok(Self {
-            until_last: show.until_last,
+            show,
+            stop: Arc::clone(stop),
             record,
             receiver: Receiver::detect(),
+            pace,
             watched: Watched::default(),
-            view: View::new(&show.form, manifest),
+            view: if show.tui {
+                View::printing(Print::Nothing, &show.form, manifest)
+            } else {
+                View::new(&show.form, manifest)
+            },
+            store: store.transpose()?,
             heard: Some(Instant::now()),
         })
     }
 
-    /// Reads until the end.
+    /// Reads until the end; a screen stays until somebody ends it.
     fn follow(mut self, mut input: Input) -> anyhow::Result<()> {
         self.view.start()?;
-        let result = self.read(&mut input);
-        self.watched.change(|live, _| live.end());
+        let result = if self.show.tui {
+            let mut screen = Screen::open()?;
+            let (watched, stop) = (self.watched.clone(), Arc::clone(&self.stop));
+            let screen = thread::spawn(move || {
+                let _ended = Ended(Arc::clone(&stop));
+                tui::watch(&mut screen, &watched, &stop)
+            });
+            let result = self.read(&mut input);
+            self.watched.change(|live, _| live.end());
+            if result.is_err() || self.show.until_last {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+            let shown = screen.join();
+            let shown = shown.unwrap_or_else(|_| Err(anyhow!("the screen failed: see above")));
+            result.and(shown)
+        } else {
+            let result = self.read(&mut input);
+            self.watched.change(|live, _| live.end());
+            result
+        };
+        if let Some(store) = &mut self.store {
+            (store.counts.incomplete, store.counts.unreported) =
+                self.watched.look(|live, _| live.pictures_lost());
+            self.view.summary.pictures = Some(store.counts);
+        }
         self.view.finish(&self.receiver.counters())?;
         result
     }
@@ -158,7 +246,7 @@ impl<'a> Outputs<'a> {
                 match self.receiver.push(*byte) {
                     Some(Ok(packet)) => {
                         let last = self.packet(&packet)?;
-                        if last && self.until_last {
+                        if last && self.show.until_last {
                             return Ok(());
                         }
                     }
@@ -174,13 +262,41 @@ impl<'a> Outputs<'a> {
 
     /// Gives a message to every output; `true` if it was the device's last.
     fn packet(&mut self, packet: &Packet) -> anyhow::Result<bool> {
+        if let Some(pace) = &mut self.pace {
+            let due = Instant::now() + pace.wait(&packet.message, Instant::now());
+            sleep_until(due, &self.stop);
+        }
         self.heard = Some(Instant::now());
         let link = self.receiver.counters();
+        let mut whole = None;
         self.watched.change(|live, now| {
             live.link(link);
-            live.packet(packet, now);
+            let seen = live.packet(packet, now).cloned();
+            whole = seen.map(|seen| (seen, live.hello().cloned()));
         });
+        if let (Some(store), Some((seen, hello))) = (&mut self.store, whole) {
+            store.save(&seen, hello.as_ref())?;
+        }
         self.view.packet(packet, &link)
+    }
+}
+
+/// Sets the flag when it goes, in a panic, too.
+struct Ended(Arc<AtomicBool>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn sleep_until(due: Instant, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let rest = due.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            break;
+        }
+        thread::sleep(rest.min(STOP_POLL));
     }
 }
 

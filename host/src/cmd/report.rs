@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 
+use super::engine::EngineArgs;
 use super::evaluate::resamples;
 use super::long::{Threads, interrupted, progress_bar, stop_flag};
 use crate::data::DatasetName;
-use crate::evaluate::{EngineChoice, Frames, Setup, bootstrap, judge_both_phases};
+use crate::evaluate::{Frames, Setup, bootstrap, judge_both_phases};
 use crate::files;
 use crate::report::{Configuration, Contents, Studies, Watch};
 use crate::study::epistemic::Epistemic;
@@ -49,9 +50,8 @@ pub struct Args {
     /// The first N images only, of each data set.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// What runs the model, as in host evaluate [default: the device's]
-    #[arg(long)]
-    engine: Option<EngineChoice>,
+    #[command(flatten)]
+    engine: EngineArgs,
     #[command(flatten)]
     threads: Threads,
     /// Bootstrap resamples for the 95 % intervals of the metrics; 0 for no intervals.
@@ -67,6 +67,7 @@ pub struct Args {
 /// # Errors
 /// The model or a data set cannot be used, a frame cannot be judged, or a file cannot be written.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    args.engine.check()?;
     ensure!(
         args.model.is_file(),
         "there is no model file {}",
@@ -86,7 +87,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let threads = args.threads.count()?;
     let setup = Setup {
         model: args.model,
-        engine: args.engine,
+        engine: args.engine.engine,
+        ort: args.engine.ort,
         passes: args.passes,
         adaptive: None,
         block: args.passes.min(100),

@@ -9,9 +9,10 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 use shared::mask::MaskSource;
 
+use super::engine::EngineArgs;
 use super::long::{Threads, interrupted, progress_bar, stop_flag};
 use crate::data::{Dataset, DatasetName, Split};
-use crate::evaluate::{EngineChoice, Setup};
+use crate::evaluate::Setup;
 use crate::study::corruptions::corruptions;
 use crate::study::precision::precision;
 use crate::study::rotation::rotation;
@@ -54,9 +55,8 @@ struct Sampling {
     /// ONNX classifier with live dropout; for torch also a model.safetensors or its folder.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// What runs the model, as in host evaluate [default: the device's]
-    #[arg(long)]
-    engine: Option<EngineChoice>,
+    #[command(flatten)]
+    engine: EngineArgs,
     /// mnist, fashion-mnist, or a folder with one sub-folder of images per class.
     #[arg(long, default_value = "mnist")]
     dataset: DatasetName,
@@ -254,6 +254,7 @@ fn run_variational(args: &VariationalArgs) -> anyhow::Result<()> {
 impl Sampling {
     /// What samples the model, and the data.
     fn open(&self, passes: u32, split: Split) -> anyhow::Result<(Setup, Dataset)> {
+        self.engine.check()?;
         ensure!(
             self.model.exists(),
             "there is no model {}",
@@ -261,7 +262,8 @@ impl Sampling {
         );
         let setup = Setup {
             model: self.model.clone(),
-            engine: self.engine,
+            engine: self.engine.engine,
+            ort: self.engine.ort.clone(),
             passes,
             adaptive: None,
             block: passes.min(100),

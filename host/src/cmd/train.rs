@@ -70,6 +70,16 @@ struct Changes {
     /// mnist, fashion-mnist, or a folder with one sub-folder of images per class.
     #[arg(long)]
     dataset: Option<String>,
+    /// Leave these classes of it out, in the test, too, unless --extra has them.
+    #[arg(long, value_name = "CLASS,…", value_delimiter = ',')]
+    without: Option<Vec<String>>,
+    /// Train on the labelled images of this folder (of host label), too; may be given again. A
+    /// class that the data set has not is added.
+    #[arg(long, value_name = "DIR")]
+    extra: Option<Vec<String>>,
+    /// Show each of these so many times in an epoch.
+    #[arg(long, value_name = "TIMES")]
+    oversample: Option<u32>,
     /// Keep the last N training images out of training; thresholds, and the temperature, are set on
     /// them.
     #[arg(long, value_name = "N")]
@@ -163,6 +173,7 @@ Examples:
   host train --out out --epochs 2 --dropout 0.5,0.5,0.5 --seed 7
   host train --out out --resume --epochs 20
   host train --out clothes --dataset fashion-mnist --weight-decay 1e-4
+  host train --out better --extra flagged --oversample 5
   host train --out parts --dataset pictures/        one sub-folder of images per class";
 
 impl Changes {
@@ -176,6 +187,9 @@ impl Changes {
         let deformed = base.augmentation;
         let recipe = Recipe {
             dataset: self.dataset.unwrap_or(base.dataset),
+            without: self.without.unwrap_or(base.without),
+            extra: self.extra.unwrap_or(base.extra),
+            oversample: self.oversample.unwrap_or(base.oversample),
             validation: self.validation.unwrap_or(base.validation),
             epochs: self.epochs.unwrap_or(base.epochs),
             batch_size: self.batch_size.unwrap_or(base.batch_size),

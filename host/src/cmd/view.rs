@@ -33,10 +33,19 @@ impl Form {
     }
 }
 
+/// How messages are printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Print {
+    Rows,
+    Json,
+    /// Not at all: something else shows them. The summary is rows.
+    Nothing,
+}
+
 /// Shows messages and sums them up.
 pub(super) struct View<'a> {
     form: &'a Form,
-    rows: bool,
+    print: Print,
     hello: Option<Hello>,
     lost: u64,
     /// What is known of the frames.
@@ -47,9 +56,18 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(super) fn new(form: &'a Form, manifest: Manifest) -> Self {
+        let print = if form.is_rows() {
+            Print::Rows
+        } else {
+            Print::Json
+        };
+        Self::printing(print, form, manifest)
+    }
+
+    pub(super) fn printing(print: Print, form: &'a Form, manifest: Manifest) -> Self {
         Self {
             form,
-            rows: form.is_rows(),
+            print,
             hello: None,
             lost: 0,
             manifest,
@@ -59,7 +77,7 @@ impl<'a> View<'a> {
 
     /// Shows the heading, if there is one.
     pub(super) fn start(&self) -> io::Result<()> {
-        if self.rows {
+        if self.print == Print::Rows {
             writeln!(anstream::stdout(), "{}", Table::heading())
         } else {
             Ok(())
@@ -86,15 +104,16 @@ impl<'a> View<'a> {
                     return Ok(false);
                 }
                 let hello = self.hello.as_ref();
-                if self.rows {
-                    writeln!(
-                        anstream::stdout(),
-                        "{}",
-                        Table::row(packet.sequence, report, hello)
-                    )?;
-                } else {
-                    let label = label(hello, report.class);
-                    print_json(&Record::new(packet.sequence, report, label, link))?;
+                match self.print {
+                    Print::Rows => {
+                        let row = Table::row(packet.sequence, report, hello);
+                        writeln!(anstream::stdout(), "{row}")?;
+                    }
+                    Print::Json => {
+                        let label = label(hello, report.class);
+                        print_json(&Record::new(packet.sequence, report, label, link))?;
+                    }
+                    Print::Nothing => {}
                 }
             }
             Message::Statistics(statistics) => {
@@ -140,7 +159,7 @@ impl<'a> View<'a> {
         } else {
             tracing::warn!("{words}");
         }
-        if !self.rows {
+        if self.print == Print::Json {
             print_json(&NoticeRecord::new(sequence, notice, &words))?;
         }
         Ok(())
@@ -155,11 +174,11 @@ impl<'a> View<'a> {
                 serde_json::to_string_pretty(&self.summary)?.as_bytes(),
             )?;
         }
-        if self.rows {
-            writeln!(io::stdout().lock(), "\n{}", self.summary)?;
-        } else {
+        match self.print {
+            Print::Rows => writeln!(io::stdout().lock(), "\n{}", self.summary)?,
+            Print::Nothing => writeln!(io::stdout().lock(), "{}", self.summary)?,
             // stdout holds what machines read and nothing else.
-            eprintln!("{}", self.summary);
+            Print::Json => eprintln!("{}", self.summary),
         }
         Ok(())
     }

@@ -12,6 +12,51 @@ use super::{DataError, Dataset, SIDE, Split};
 /// test image: MNIST's own proportion.
 const TEST_EVERY: usize = 6;
 
+/// Sub-folder of the pictures of flagged frames that nobody has looked at: no class.
+pub const UNLABELLED: &str = "unlabelled";
+/// Sub-folder of those that nothing is to be learnt from: no class.
+pub const DISCARDED: &str = "discarded";
+
+/// The sub-folders that are classes.
+fn class_folders(root: &Path) -> Result<Vec<PathBuf>, DataError> {
+    entries(root, |path| {
+        path.is_dir() && ![UNLABELLED, DISCARDED].contains(&name_of(path).as_str())
+    })
+}
+
+/// Reads all images of all class folders, of which some may be empty.
+///
+/// # Errors
+/// There is no image, or one cannot be read.
+pub(crate) fn load_labelled(root: &Path) -> Result<Dataset, DataError> {
+    if !root.is_dir() {
+        return Err(DataError::content(root, "no such folder"));
+    }
+    let mut dataset = Dataset {
+        class_names: Vec::new(),
+        pixels: Vec::new(),
+        labels: Vec::new(),
+    };
+    for class in class_folders(root)? {
+        let pictures = entries(&class, |path| path.is_file() && is_picture(path))?;
+        if pictures.is_empty() {
+            continue;
+        }
+        let label = u16::try_from(dataset.class_names.len())
+            .map_err(|_| DataError::content(root, "too many classes"))?;
+        dataset.class_names.push(name_of(&class));
+        for picture in pictures {
+            dataset.pixels.extend(read_image(&picture)?);
+            dataset.labels.push(label);
+        }
+    }
+    if dataset.is_empty() {
+        let reason = "no labelled images: none lies in a sub-folder named after its class";
+        return Err(DataError::content(root, reason));
+    }
+    Ok(dataset)
+}
+
 /// Reads one part, or all images of a folder that is not divided, and tells the file of each;
 /// sub-folder names, sorted, are the class names.
 pub(crate) fn load(
@@ -35,7 +80,7 @@ pub(crate) fn load(
             return Err(refuse(root, reason.into()));
         }
     };
-    let classes = entries(&part, Path::is_dir)?;
+    let classes = class_folders(&part)?;
     if divided {
         let names = |folder: &str| -> Result<Vec<_>, DataError> {
             let found = entries(&root.join(folder), Path::is_dir)?;
@@ -211,6 +256,24 @@ mod tests {
         fs::create_dir(root.path().join("test/c")).expect("a class that train lacks");
         let error = load(root.path(), Split::Train).expect_err("classes differ");
         assert!(error.to_string().contains("same classes"), "{error}");
+    }
+
+    #[test]
+    fn pictures_without_a_label_are_in_no_class() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        pictures(root.path(), &["a", "b", UNLABELLED, DISCARDED], 7);
+        let train = load(root.path(), Split::Train).expect("training part");
+        assert_eq!((train.class_names.len(), train.len()), (2, 12));
+        let all = load_labelled(root.path()).expect("all labelled ones");
+        assert_eq!((all.class_names.len(), all.len()), (2, 14));
+        // One class will do, and empty ones are none.
+        fs::remove_dir_all(root.path().join("a")).expect("removed");
+        fs::create_dir(root.path().join("a")).expect("created");
+        let one = load_labelled(root.path()).expect("one class");
+        assert_eq!(one.class_names, ["b"]);
+        fs::remove_dir_all(root.path().join("b")).expect("removed");
+        let error = load_labelled(root.path()).expect_err("nothing").to_string();
+        assert!(error.contains("no labelled images"), "{error}");
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub use corrupt::{
     Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, rotate,
     write_corrupted,
 };
-pub(crate) use folder::load as load_folder;
+pub use folder::{DISCARDED, UNLABELLED};
+pub(crate) use folder::{load as load_folder, load_labelled};
 pub use mix::{MixEntry, MixKind, MixPlan, write_mix};
 pub use random::{Purpose, Random};
 
@@ -280,6 +281,35 @@ impl Dataset {
                 .collect(),
             labels: indices.map(|index| self.labels[index]).collect(),
         }
+    }
+
+    /// The images of the classes named, with labels that are places among these names.
+    #[must_use]
+    pub fn of_classes(&self, names: &[String]) -> Self {
+        let places: Vec<Option<u16>> = self
+            .class_names
+            .iter()
+            .map(|name| names.iter().position(|wanted| wanted == name))
+            .map(|place| place.and_then(|place| u16::try_from(place).ok()))
+            .collect();
+        let place = |label: u16| places[usize::from(label)];
+        let kept: Vec<u32> = (0..self.len() as u32)
+            .filter(|&image| place(self.labels[image as usize]).is_some())
+            .collect();
+        let mut chosen = self.select(&kept);
+        chosen.labels = self.labels.iter().filter_map(|&it| place(it)).collect();
+        chosen.class_names = names.to_vec();
+        chosen
+    }
+
+    /// Adds the images of `other`, which has the same classes, to the end.
+    ///
+    /// # Panics
+    /// It has not.
+    pub fn append(&mut self, other: &Self) {
+        assert_eq!(self.class_names, other.class_names, "other classes");
+        self.pixels.extend(&other.pixels);
+        self.labels.extend(&other.labels);
     }
 
     /// Mean and standard deviation over all pixels, luma in 0..=1.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use anyhow::ensure;
 use device::engine::Engine as _;
+use device::engine::provider::OrtOptions;
 use device::engine::tract::StandardEngine;
 use device::inference::{BufferLengths, Buffers, Inference, Settings};
 use device::onnx::Model;
@@ -50,6 +51,8 @@ pub struct Setup {
     pub model: PathBuf,
     /// The device's default if `None`.
     pub engine: Option<EngineChoice>,
+    /// With onnxruntime, where it runs.
+    pub ort: OrtOptions,
     /// Stochastic passes per frame, at least 1; with `adaptive`, at most.
     pub passes: u32,
     /// Stop when the decision is settled, with this probability to differ from that of all passes.
@@ -76,6 +79,7 @@ impl Setup {
     /// Loads the model for use on one thread.
     pub(crate) fn open(&self) -> anyhow::Result<Opened> {
         let mut options = Options {
+            ort: self.ort.clone(),
             passes: self.passes,
             adaptive: self.adaptive,
             threads: 1,

@@ -158,13 +158,13 @@ impl fmt::Display for Agreement {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use shared::image::FrameStatistics;
     use shared::triage::{Cause, Causes};
 
     use super::*;
 
-    pub(in super::super) fn report(frame: u32) -> Report {
+    pub(crate) fn report(frame: u32) -> Report {
         Report {
             frame,
             captured_us: 0,

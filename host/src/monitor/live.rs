@@ -10,7 +10,7 @@ use shared::wire::message::{Hello, Message, Performance, Report, Statistics};
 use shared::wire::{LinkCounters, Packet};
 
 use super::output::label;
-use super::{Picture, Record, Thumbnails, explain, percentile};
+use super::{Assembler, Picture, Record, explain, percentile};
 
 /// Frames that are remembered, the latest; what a [`Snapshot`] calls recent.
 pub const REMEMBERED: usize = 600;
@@ -75,7 +75,8 @@ pub struct Live {
     hello: Option<Hello>,
     frames: VecDeque<Seen>,
     flags: VecDeque<Seen>,
-    thumbnails: Thumbnails,
+    assembler: Assembler,
+    unreported: u64,
     totals: Totals,
     by_cause: [u64; Cause::ALL.len()],
     told: Option<Statistics>,
@@ -88,8 +89,9 @@ pub struct Live {
 }
 
 impl Live {
-    /// Takes one message that came at `now`.
-    pub fn packet(&mut self, packet: &Packet, now: Duration) {
+    /// Takes one message that came at `now`. With the last part of a picture it gives the frame that
+    /// it is of.
+    pub fn packet(&mut self, packet: &Packet, now: Duration) -> Option<&Seen> {
         self.revision += 1;
         self.heard = Some(now);
         match &packet.message {
@@ -98,9 +100,11 @@ impl Live {
             Message::Statistics(statistics) => self.told = Some(statistics.clone()),
             Message::Performance(performance) => self.performance = Some(*performance),
             Message::Thumbnail(part) => {
-                if let Some((frame, picture)) = self.thumbnails.push(part) {
-                    self.picture(frame, picture);
+                let (frame, picture) = self.assembler.take(part)?;
+                if latest(&self.flags, frame).is_none() {
+                    self.unreported += 1;
                 }
+                return self.picture(frame, picture);
             }
             Message::Notice(notice) => {
                 push(
@@ -114,6 +118,7 @@ impl Live {
                 );
             }
         }
+        None
     }
 
     fn report(&mut self, sequence: u32, report: &Report, now: Duration) {
@@ -150,13 +155,21 @@ impl Live {
         }
     }
 
-    /// Takes the picture of the latest frame of this number, if that is still remembered.
-    pub fn picture(&mut self, frame: u32, picture: Picture) {
+    /// Takes the picture of the latest frame of this number, and gives that frame, if it is still
+    /// remembered.
+    pub fn picture(&mut self, frame: u32, picture: Picture) -> Option<&Seen> {
         let known = [
             put(&mut self.flags, frame, picture.clone()),
             put(&mut self.frames, frame, picture),
         ];
         self.revision += u64::from(known.contains(&true));
+        latest(&self.frames, frame).or_else(|| latest(&self.flags, frame))
+    }
+
+    /// Pictures that never came whole, and those that did but whose report did not come.
+    #[must_use]
+    pub fn pictures_lost(&self) -> (u64, u64) {
+        (self.assembler.incomplete(self.ended), self.unreported)
     }
 
     /// Nothing more will come.
@@ -285,6 +298,11 @@ fn push<T>(list: &mut VecDeque<T>, most: usize, item: T) {
         list.pop_front();
     }
     list.push_back(item);
+}
+
+/// The latest frame of this number.
+fn latest(list: &VecDeque<Seen>, frame: u32) -> Option<&Seen> {
+    list.iter().rev().find(|seen| seen.report.frame == frame)
 }
 
 /// Gives the latest frame of this number its picture; whether there is one.
@@ -551,9 +569,10 @@ mod tests {
             height: 1,
             pixels: vec![9],
         };
-        live.picture(3, picture.clone());
+        assert!(live.picture(3, picture.clone()).is_none());
         assert_eq!(live.revision(), revision);
-        live.picture(7, picture);
+        let seen = live.picture(7, picture).expect("remembered");
+        assert_eq!(seen.index, 2);
         assert!(live.revision() > revision);
         let known: Vec<_> = live
             .frames()

@@ -1,19 +1,22 @@
 //! Reading what a device sends: from a serial port, a recording or a pipe, to rows or JSON, or to
 //! a state that a terminal or a page shows.
 
-mod agreement;
+pub(crate) mod agreement;
 mod exchange;
+mod flagged;
 mod input;
 mod live;
 mod notice;
 mod output;
+mod pace;
 mod picture;
 mod summary;
-mod thumbnails;
 mod watched;
 
 pub use agreement::{Agreement, Largest};
 pub use exchange::Exchange;
+pub(crate) use flagged::list_folder;
+pub use flagged::{LIST, Said, SaidReport, Saved, Store, read_list};
 pub use input::{Input, InputError};
 pub use live::{
     CauseCount, ClassCount, Device, Link, Live, Percentiles, REMEMBERED, Recent, Seen, Snapshot,
@@ -22,9 +25,9 @@ pub use live::{
 pub use notice::{NoticeRecord, explain};
 pub(crate) use output::label;
 pub use output::{Record, Table};
-pub use picture::Picture;
+pub use pace::Pace;
+pub use picture::{Assembler, Picture};
 pub use summary::{Manifest, ManifestError, Summary, Tested, Truth};
-pub use thumbnails::Thumbnails;
 pub use watched::Watched;
 
 /// The least of the sorted values that a `share`, in 0..=1, of them do not exceed (nearest rank);

@@ -10,7 +10,7 @@ use shared::triage::{Cause, Verdict};
 use shared::wire::LinkCounters;
 use shared::wire::message::{LineStatistics, NoticeCode, Performance, Report, Statistics};
 
-use super::{Agreement, Exchange};
+use super::{Agreement, Exchange, Saved};
 use crate::data::{MixEntry, MixKind};
 
 /// Why a manifest was refused.
@@ -119,6 +119,9 @@ pub struct Summary {
     pub stack_free: Option<u32>,
     /// How well the device keeps up, as it told.
     pub performance: Option<Performance>,
+    /// What became of the pictures of flagged frames, if they are saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<Saved>,
     /// Notices of the device, by code.
     pub notices: BTreeMap<&'static str, u32>,
     /// Of these, how many say that the device does not do its work.
@@ -293,6 +296,9 @@ impl fmt::Display for Summary {
         }
         if let Some(performance) = &self.performance {
             write!(f, "\n{performance}")?;
+        }
+        if let Some(pictures) = &self.pictures {
+            write!(f, "\n{pictures}")?;
         }
         if let Some(exchange) = &self.exchange {
             write!(f, "\n{exchange}")?;

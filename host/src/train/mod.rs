@@ -13,6 +13,7 @@ mod optimizer;
 mod recipe;
 mod report;
 mod sampling;
+mod selection;
 mod temperature;
 mod trainer;
 
@@ -24,7 +25,7 @@ use anyhow::{Context, bail};
 use shared::image::Normalisation;
 use tch::Device;
 
-use crate::data::{DatasetName, Split};
+use crate::data::DatasetName;
 pub use augment::Augmentation;
 pub use fit::fit;
 use images::Images;
@@ -103,7 +104,7 @@ pub fn train(
     log.save(&job.out)?;
 
     let name: DatasetName = job.recipe.dataset.parse()?;
-    let mut data = name.load(Split::Train)?;
+    let (mut data, extra) = selection::training(&job.recipe)?;
     if job.recipe.validation >= data.len() {
         bail!(
             "--validation {} leaves no image to train on: {name} has {} training images",
@@ -117,6 +118,7 @@ pub fn train(
         _ => data.normalisation(),
     };
     data.truncate(job.recipe.limit_train.unwrap_or(usize::MAX));
+    data.append(&extra);
     let classes = data.class_names.len();
     if classes > MAX_CLASSES {
         bail!("{name} has {classes} classes, at most {MAX_CLASSES} are supported");

@@ -34,6 +34,9 @@ impl RecipeName {
     pub fn recipe(self) -> Recipe {
         let source = Recipe {
             dataset: "mnist".into(),
+            without: Vec::new(),
+            extra: Vec::new(),
+            oversample: 1,
             validation: 0,
             epochs: 12,
             batch_size: 64,
@@ -82,6 +85,15 @@ impl RecipeName {
 pub struct Recipe {
     /// `mnist`, `fashion-mnist` or a folder.
     pub dataset: String,
+    /// Classes of it that are left out of training.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
+    /// Folders with one sub-folder of images per class, which training images are added from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<String>,
+    /// How often each of these is seen in an epoch.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub oversample: u32,
     /// The last so many training images are kept out of training.
     pub validation: usize,
     /// Passes over the training images.
@@ -117,6 +129,16 @@ pub struct Recipe {
     pub limit_train: Option<usize>,
 }
 
+const fn once() -> u32 {
+    1
+}
+
+// By reference, as serde asks.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_once(times: &u32) -> bool {
+    *times == 1
+}
+
 impl Default for Recipe {
     /// [`RecipeName::Source`]'s.
     fn default() -> Self {
@@ -134,6 +156,7 @@ impl Recipe {
         let not_negative = |value: f64| value.is_finite() && value >= 0.0;
         let checks = [
             (self.epochs > 0, "--epochs must be at least 1"),
+            (self.oversample > 0, "--oversample must be at least 1"),
             (self.batch_size > 0, "--batch-size must be at least 1"),
             (
                 positive(self.learning_rate),
@@ -240,13 +263,23 @@ impl Recipe {
 
     /// Every flag that changes a recipe, with its value in this one.
     #[must_use]
-    pub fn flags(&self) -> [(&'static str, String); 21] {
+    pub fn flags(&self) -> [(&'static str, String); 24] {
         fn show(value: impl Serialize) -> String {
             let value = serde_json::json!(value).to_string();
             value.replace(['"', '[', ']'], "").replace("null", "all")
         }
+        let list = |names: &[String]| {
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(",")
+            }
+        };
         [
             ("--dataset", show(&self.dataset)),
+            ("--without", list(&self.without)),
+            ("--extra", list(&self.extra)),
+            ("--oversample", show(self.oversample)),
             ("--validation", show(self.validation)),
             ("--batch-size", show(self.batch_size)),
             ("--optimizer", show(self.optimizer)),

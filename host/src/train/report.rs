@@ -10,8 +10,8 @@ use shared::uncertainty::Measures;
 use super::images::Images;
 use super::sampling::{Sampling, TestResult, measures};
 use super::trainer::Trainer;
-use super::{Job, MAX_CLASSES, Progress, temperature};
-use crate::data::{Dataset, DatasetName, Purpose, Random, Split};
+use super::{Job, MAX_CLASSES, Progress, selection, temperature};
+use crate::data::{Dataset, Purpose, Random};
 use crate::evaluate::calibration::Calibration;
 use crate::evaluate::ranking::Ranking;
 use crate::evaluate::selective::aurc;
@@ -67,8 +67,7 @@ pub(super) fn report(
         (found.thresholds, Some(found.figures))
     };
 
-    let name: DatasetName = recipe.dataset.parse()?;
-    let mut test = name.load(Split::Test)?;
+    let mut test = selection::test(recipe, &model.labels)?;
     test.truncate(job.limit_test.unwrap_or(usize::MAX));
     let indices: Vec<u32> = (0..test.len() as u32).collect();
     let measures = sampling.measure("mc-dropout test", &model, &test, &indices)?;

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use device::engine::Engine;
 use device::onnx::Model;
-use device::session::{EngineKind, open_engine};
+use device::session::{EngineKind, Options, open_engine};
 use shared::image::Normalisation;
 use shared::uncertainty::{Measures, PassAccumulator, log_softmax};
 use tch::Kind;
@@ -52,7 +52,7 @@ impl Sampling<'_> {
             let (onnx, each, passes) = (&onnx, &each, self.passes);
             move || {
                 let kind = Some(EngineKind::Native);
-                let mut engine = open_engine(kind, onnx, passes, model.seed, 1)?;
+                let mut engine = open_engine(kind, onnx, passes, model.seed, &Options::default())?;
                 let mut logits = vec![0.0; passes as usize * engine.classes()];
                 let mut input = vec![0.0; Dataset::PIXELS];
                 Ok(move |block: Range<usize>| {

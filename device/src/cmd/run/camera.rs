@@ -44,6 +44,8 @@ impl CameraArgs {
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     lost: Option<Instant>,
+    /// How often it has come back, as far as was told.
+    reconnects: u64,
 }
 
 impl Presence {
@@ -54,26 +56,26 @@ impl Presence {
 
     /// Sends a notice if the camera was lost, or came back, since the last call.
     pub(super) fn tell(&mut self, state: &LiveState, link: &mut Link) -> anyhow::Result<()> {
-        let notice = match (&state.absent, self.lost) {
-            (Some(why), None) => {
-                self.lost = Some(Instant::now());
-                Notice {
-                    code: NoticeCode::CameraLost,
-                    detail: 0,
-                    text: shortened(why),
-                }
-            }
-            (None, Some(lost)) => {
-                self.lost = None;
-                Notice {
-                    code: NoticeCode::CameraBack,
-                    detail: u32::try_from(lost.elapsed().as_millis()).unwrap_or(u32::MAX),
-                    text: shortened(""),
-                }
-            }
-            _ => return Ok(()),
-        };
-        link.send(&Message::Notice(notice))
+        let is_back = state.reconnects > self.reconnects;
+        self.reconnects = state.reconnects;
+        if self.lost.is_none() && (state.absent.is_some() || is_back) {
+            // One that was gone for less than a turn of the loop is told, too.
+            let why = state.absent.as_deref().unwrap_or("for a moment");
+            self.lost = Some(Instant::now());
+            link.send(&Message::Notice(Notice {
+                code: NoticeCode::CameraLost,
+                detail: 0,
+                text: shortened(why),
+            }))?;
+        }
+        if let Some(lost) = self.lost.take_if(|_| state.absent.is_none()) {
+            link.send(&Message::Notice(Notice {
+                code: NoticeCode::CameraBack,
+                detail: u32::try_from(lost.elapsed().as_millis()).unwrap_or(u32::MAX),
+                text: shortened(""),
+            }))?;
+        }
+        Ok(())
     }
 }
 

@@ -72,7 +72,7 @@ impl Reporting {
                 )
                 .context("cannot make a picture for the host")?;
         }
-        self.pictures(link, source.live().is_none())
+        self.pictures(link, !source.is_live())
     }
 
     /// Between frames: parts of pictures if the line has nothing else to do, and word of a camera

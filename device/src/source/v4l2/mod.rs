@@ -28,8 +28,10 @@ const BUFFERS: u32 = 4;
 const USUAL_SIZE: (u32, u32) = (640, 480);
 /// Largest width or height, in pixels.
 const MAX_SIDE: u32 = 16_384;
-/// A driver whose times are further from now uses another clock than it says.
+/// A driver whose times are further from now, in the past or the future, uses another clock than it
+/// says. A little in the future is where a driver works the time out from the rate.
 const OLDEST: Duration = Duration::from_secs(10);
+const NEWEST: Duration = Duration::from_secs(1);
 
 /// A camera by its device node.
 #[derive(Debug)]
@@ -125,7 +127,9 @@ fn open_camera(path: &Path) -> Result<(Node, String), CameraError> {
     let problem = if what & capability::VIDEO_CAPTURE != 0 {
         (what & capability::STREAMING == 0).then_some("cannot stream")
     } else if what & capability::VIDEO_CAPTURE_MPLANE != 0 {
-        Some("has the multi-planar interface only, which this program has not: use it through gst:")
+        Some(
+            "has the multi-planar interface only, which this program has not: use it through gst:v4l2src …",
+        )
     } else {
         Some("takes no pictures")
     };
@@ -178,23 +182,28 @@ impl V4l2Camera {
             let had: Vec<_> = offers.iter().map(Offer::to_string).collect();
             return Err(not_offered(wanted, had.join(", ")));
         }
+        let size = self.options.size.unwrap_or(USUAL_SIZE);
         let had: Vec<_> = usable
             .clone()
-            .map(|(format, offer)| format!("{} of {}", format.name(), offer.sizes))
+            .map(|(format, offer)| match self.options.rate {
+                Some(_) if offer.sizes.has(size) => {
+                    let rates = offers::rates(node, offer.pixel_format, size);
+                    format!("{} at {} frames/s", format.name(), offers::listed(&rates))
+                }
+                _ => format!("{} of {}", format.name(), offer.sizes),
+            })
             .collect();
         let Some((format, _)) = usable.find(|(_, offer)| {
             self.options.size.is_none_or(|size| offer.sizes.has(size))
-                && self.options.rate.is_none_or(|rate| {
-                    offer.has_rate(node, self.options.size.unwrap_or(USUAL_SIZE), rate)
-                })
+                && (self.options.rate).is_none_or(|rate| offer.has_rate(node, size, rate))
         }) else {
-            let (width, height) = self.options.size.unwrap_or(USUAL_SIZE);
+            let (width, height) = size;
             let rate = self.options.rate.map(|rate| format!(" at {rate} frames/s"));
             let wanted = format!("pictures of {width}x{height}{}", rate.unwrap_or_default());
             return Err(not_offered(wanted, had.join("; ")));
         };
 
-        let (width, height) = self.options.size.unwrap_or(USUAL_SIZE);
+        let (width, height) = size;
         let mut agreed = Format::new(PictureFormat {
             width,
             height,
@@ -361,7 +370,7 @@ fn taken_at(about: &abi::Buffer, trusts_clock: &mut bool) -> Duration {
         .zip(u64::try_from(about.microseconds).ok())
         .map(|(seconds, micros)| Duration::from_secs(seconds) + Duration::from_micros(micros));
     match told {
-        Some(told) if now.checked_sub(told).is_some_and(|age| age < OLDEST) => told,
+        Some(told) if told + OLDEST > now && told < now + NEWEST => told.min(now),
         _ => {
             tracing::warn!(
                 "the camera's driver tells times of another clock than it says: frames are as old as their arrival"
@@ -405,6 +414,9 @@ mod tests {
         let monotonic_flag = buffer_flag::TIMESTAMP_MONOTONIC;
         assert_eq!(taken_at(&buffer(monotonic_flag, past), &mut trusts), told);
         assert!(taken_at(&buffer(0, past), &mut trusts) >= now, "no clock");
+        assert!(trusts);
+        let ahead = now + Duration::from_millis(500);
+        assert!(taken_at(&buffer(monotonic_flag, ahead), &mut trusts) < ahead);
         assert!(trusts);
         let other = now + Duration::from_secs(1_000_000);
         assert!(taken_at(&buffer(monotonic_flag, other), &mut trusts) >= now);

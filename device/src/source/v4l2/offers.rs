@@ -92,11 +92,15 @@ impl fmt::Display for Sizes {
     }
 }
 
-/// The four characters of a kernel's code.
+/// The four characters of a kernel's code; its highest bit says that the bytes are swapped.
 pub(super) fn name_of(pixel_format: u32) -> String {
-    String::from_utf8_lossy(&pixel_format.to_le_bytes())
-        .trim_end()
-        .to_owned()
+    const BIG_ENDIAN: u32 = 1 << 31;
+    let letters = (pixel_format & !BIG_ENDIAN).to_le_bytes();
+    let name = String::from_utf8_lossy(&letters).trim_end().to_owned();
+    match pixel_format & BIG_ENDIAN {
+        0 => name,
+        _ => name + "-BE",
+    }
 }
 
 /// Calls `ask` with 0, 1, … until there is no more.

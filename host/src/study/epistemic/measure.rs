@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, ensure};
+use device::engine::provider::OrtOptions;
 use shared::triage::Thresholds;
 
 use super::{BySize, Correlations, Epistemic, FILE, Settings, Unseen};
@@ -235,6 +236,7 @@ fn measure(
     let setup = Setup {
         model: path,
         engine: None,
+        ort: OrtOptions::default(),
         passes: settings.passes,
         adaptive: None,
         block: settings.passes,
@@ -301,15 +303,9 @@ fn measure(
 
 /// The images of all classes but one, which is gone: the labels above it move down.
 fn without(data: &Dataset, class: usize) -> Dataset {
-    let others: Vec<u32> = (0..data.len() as u32)
-        .filter(|&image| usize::from(data.labels[image as usize]) != class)
-        .collect();
-    let mut data = data.select(&others);
-    data.class_names.remove(class);
-    for label in &mut data.labels {
-        *label -= u16::from(usize::from(*label) > class);
-    }
-    data
+    let mut names = data.class_names.clone();
+    names.remove(class);
+    data.of_classes(&names)
 }
 
 #[cfg(test)]

@@ -7,10 +7,9 @@ use std::path::Path;
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session};
 use ort::value::TensorRef;
 
-use super::EngineError;
-use super::ort::environment;
-use super::split::copy_logits;
-use crate::engine::InputShape;
+use super::library::environment;
+use crate::engine::split::copy_logits;
+use crate::engine::{EngineError, InputShape};
 use crate::onnx::Model;
 
 const NAME: &str = "onnxruntime";

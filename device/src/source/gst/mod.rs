@@ -1,0 +1,346 @@
+//! Videos and streams by GStreamer: a child process that writes frames to a pipe.
+//!
+//! A process of its own needs nothing of GStreamer when this program is built, takes whatever plugins
+//! a board's vendor has, and when one of these crashes, it is started again.
+
+mod y4m;
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::live::{Camera, Stream};
+use super::{CameraError, Frame, LiveState, Next};
+use crate::machine::monotonic;
+
+const PROGRAM: &str = "gst-launch-1.0";
+/// How long a stream may be silent, at its start, too, if nobody says.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// What `decodebin` makes of a name that ends so is a video.
+const VIDEOS: [&str; 9] = [
+    "avi", "m4v", "mkv", "mov", "mp4", "mpg", "ts", "webm", "y4m",
+];
+
+/// What GStreamer is to play.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Video {
+    /// A video file, from its beginning to its end.
+    File(PathBuf),
+    /// `rtsp://…`: a network camera.
+    Rtsp(String),
+    /// `gst:PIPELINE`: any pipeline, as `gst-launch-1.0` takes it, up to raw video of any form. It
+    /// counts as live.
+    Pipeline(String),
+}
+
+impl Video {
+    /// Whether a path is that of a video, by its ending.
+    pub(super) fn is_file_name(path: &std::path::Path) -> bool {
+        path.extension()
+            .and_then(|ending| ending.to_str())
+            .is_some_and(|ending| VIDEOS.contains(&ending.to_ascii_lowercase().as_str()))
+    }
+
+    /// The part of the pipeline that gives pictures.
+    fn arguments(&self) -> Vec<OsString> {
+        let element = |name: &str, key: &str, value: &std::ffi::OsStr| {
+            let mut location = OsString::from(format!("{key}="));
+            location.push(value);
+            vec![name.into(), location]
+        };
+        let mut arguments = match self {
+            Self::File(path) => element("filesrc", "location", path.as_os_str()),
+            Self::Rtsp(address) => {
+                let mut source = element("rtspsrc", "location", address.as_ref());
+                source.push("latency=100".into());
+                source
+            }
+            Self::Pipeline(text) => return words(text),
+        };
+        arguments.extend(["!", "decodebin"].map(OsString::from));
+        arguments
+    }
+}
+
+/// Words between spaces; what stands in double quotes is one.
+fn words(text: &str) -> Vec<OsString> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for character in text.chars() {
+        match character {
+            '"' => quoted = !quoted,
+            ' ' | '\t' | '\n' if !quoted => {
+                if !word.is_empty() {
+                    words.push(std::mem::take(&mut word).into());
+                }
+            }
+            _ => word.push(character),
+        }
+    }
+    if !word.is_empty() {
+        words.push(word.into());
+    }
+    words
+}
+
+/// A video that can be played (again).
+#[derive(Debug)]
+pub(super) struct Player {
+    video: Video,
+    timeout: Duration,
+    program: &'static str,
+}
+
+impl Player {
+    pub(super) fn new(video: &Video, timeout: Option<Duration>) -> Self {
+        Self {
+            video: video.clone(),
+            timeout: timeout.unwrap_or(TIMEOUT),
+            program: PROGRAM,
+        }
+    }
+}
+
+impl Camera for Player {
+    type Stream = Playing;
+
+    fn open(&mut self) -> Result<Playing, CameraError> {
+        if let Video::File(path) = &self.video {
+            // Said better than by GStreamer.
+            std::fs::File::open(path).map_err(|error| {
+                CameraError::GStreamer(format!("cannot open {}: {error}", path.display()))
+            })?;
+        }
+        let child = Command::new(self.program)
+            .arg("-q")
+            .args(self.video.arguments())
+            .args(["!", "videoconvert", "!", "video/x-raw,format=I420"])
+            .args(["!", "y4menc", "!", "fdsink", "fd=1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let child = child.map_err(|error| {
+            CameraError::GStreamer(match error.kind() {
+                io::ErrorKind::NotFound => format!(
+                    "{PROGRAM} is not installed: apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+                ),
+                _ => format!("{PROGRAM} cannot be started: {error}"),
+            })
+        })?;
+        let mut playing = Playing::new(child, self.name(), self.timeout)?;
+        // Whether it runs at all is to be known at the start.
+        while playing.reader.size().is_ok_and(|size| size.is_none()) && !playing.ended {
+            playing.fill(self.timeout)?;
+        }
+        match playing.reader.size() {
+            Ok(Some(_)) => Ok(playing),
+            _ => Err(playing.failure()),
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.video {
+            Video::File(path) => path.display().to_string(),
+            Video::Rtsp(address) => without_password(address),
+            Video::Pipeline(_) => "the pipeline".to_owned(),
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        !matches!(self.video, Video::File(_))
+    }
+}
+
+/// An address as logs may show it.
+fn without_password(address: &str) -> String {
+    match address
+        .split_once("://")
+        .and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1)))
+    {
+        Some((scheme, rest)) => format!("{scheme}://{rest}"),
+        None => address.to_owned(),
+    }
+}
+
+/// A child process that plays.
+#[derive(Debug)]
+pub(super) struct Playing {
+    child: Child,
+    output: ChildStdout,
+    reader: y4m::Reader,
+    name: String,
+    timeout: Duration,
+    /// When the next bytes must have come.
+    deadline: Instant,
+    ended: bool,
+    /// The first error that the child wrote.
+    complaint: Arc<Mutex<Option<String>>>,
+}
+
+impl Playing {
+    fn new(mut child: Child, name: String, timeout: Duration) -> Result<Self, CameraError> {
+        let lost = || CameraError::GStreamer(format!("{PROGRAM} has no output"));
+        let output = child.stdout.take().ok_or_else(lost)?;
+        let errors = child.stderr.take().ok_or_else(lost)?;
+        let complaint = Arc::default();
+        listen(errors, &complaint)?;
+        Ok(Self {
+            child,
+            output,
+            reader: y4m::Reader::default(),
+            name,
+            timeout,
+            deadline: Instant::now() + timeout,
+            ended: false,
+            complaint,
+        })
+    }
+
+    /// Takes what the child has written, waiting for it no longer than `wait`.
+    fn fill(&mut self, wait: Duration) -> Result<(), CameraError> {
+        let failed = |error: io::Error| {
+            CameraError::GStreamer(format!("the pipe of {PROGRAM} fails: {error}"))
+        };
+        let wait = wait.min(self.deadline.saturating_duration_since(Instant::now()));
+        let time = Timespec {
+            tv_sec: wait.as_secs() as i64,
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        let mut fds = [PollFd::from_borrowed_fd(self.output.as_fd(), PollFlags::IN)];
+        let ready = match poll(&mut fds, Some(&time)) {
+            Err(rustix::io::Errno::INTR) => false,
+            result => result.map_err(|error| failed(error.into()))? > 0,
+        };
+        if ready {
+            let mut bytes = [0; 1 << 16];
+            let count = self.output.read(&mut bytes).map_err(failed)?;
+            self.ended = count == 0;
+            self.reader.push(&bytes[..count]);
+            self.deadline = Instant::now() + self.timeout;
+        } else if Instant::now() >= self.deadline {
+            return Err(CameraError::Stalled {
+                name: self.name.clone(),
+                timeout: self.timeout,
+            });
+        }
+        Ok(())
+    }
+
+    /// Why nothing comes any more.
+    fn failure(&mut self) -> CameraError {
+        // It has ended, or is of no use; either way its complaint is complete then.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let complaint = self
+            .complaint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        CameraError::GStreamer(match complaint {
+            Some(complaint) => format!("{}: {complaint}", self.name),
+            None => format!("{} gives no video", self.name),
+        })
+    }
+}
+
+impl Stream for Playing {
+    fn read(
+        &mut self,
+        frame: &mut Frame,
+        wait: Duration,
+        _: &mut LiveState,
+    ) -> Result<Next, CameraError> {
+        let until = Instant::now() + wait;
+        loop {
+            match self.reader.frame(&mut frame.luma, self.ended) {
+                Ok(true) => {
+                    if let Ok(Some(size)) = self.reader.size() {
+                        (frame.width, frame.height) = size;
+                    }
+                    frame.captured = monotonic();
+                    return Ok(Next::Frame);
+                }
+                Ok(false) if self.ended => {
+                    let finished = self.child.wait().is_ok_and(|status| status.success());
+                    return if finished {
+                        Ok(Next::End)
+                    } else {
+                        Err(self.failure())
+                    };
+                }
+                Ok(false) => {}
+                Err(y4m::NoStream) => return Err(self.failure()),
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Next::NotYet);
+            }
+            self.fill(left)?;
+        }
+    }
+}
+
+impl Drop for Playing {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Keeps the child's standard error empty, and its first error.
+fn listen(errors: ChildStderr, complaint: &Arc<Mutex<Option<String>>>) -> Result<(), CameraError> {
+    let complaint = Arc::clone(complaint);
+    thread::Builder::new()
+        .name("gstreamer".to_owned())
+        .spawn(move || {
+            for line in BufReader::new(errors).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).trim().to_owned();
+                tracing::debug!("{PROGRAM}: {line}");
+                let is_error = line.starts_with("ERROR") || line.contains("erroneous pipeline");
+                let mut complaint = complaint.lock().unwrap_or_else(PoisonError::into_inner);
+                if is_error && complaint.is_none() {
+                    let words = line
+                        .split_once(": ")
+                        .map_or(line.as_str(), |(_, words)| words);
+                    *complaint = Some(words.escape_debug().to_string());
+                }
+            }
+        })
+        .map(drop)
+        .map_err(CameraError::Thread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pipelines_are_words() {
+        assert_eq!(
+            words("a !  b location=\"/x y/z\" ! c"),
+            ["a", "!", "b", "location=/x y/z", "!", "c"]
+        );
+        assert!(words("  ").is_empty());
+        assert_eq!(without_password("rtsp://me:secret@cam/1"), "rtsp://cam/1");
+        assert_eq!(without_password("rtsp://cam/1"), "rtsp://cam/1");
+    }
+
+    #[test]
+    fn a_missing_program_is_told() {
+        let mut player = Player::new(&Video::Pipeline("videotestsrc".to_owned()), None);
+        player.program = "gst-launch-that-does-not-exist";
+        let error = player.open().expect_err("no such program").to_string();
+        assert!(
+            error.contains("apt-get install gstreamer1.0-tools"),
+            "{error}"
+        );
+    }
+}

@@ -219,7 +219,7 @@ impl Playing {
             result => result.map_err(|error| failed(error.into()))? > 0,
         };
         if ready {
-            let mut bytes = [0; 1 << 16];
+            let mut bytes = [0; 1 << 14];
             let count = self.output.read(&mut bytes).map_err(failed)?;
             self.ended = count == 0;
             self.reader.push(&bytes[..count]);

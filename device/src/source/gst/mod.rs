@@ -310,7 +310,12 @@ fn listen(errors: ChildStderr, complaint: &Arc<Mutex<Option<String>>>) -> Result
                     let words = line
                         .split_once(": ")
                         .map_or(line.as_str(), |(_, words)| words);
-                    *complaint = Some(words.escape_debug().to_string());
+                    *complaint = Some(
+                        words
+                            .chars()
+                            .filter(|character| !character.is_control())
+                            .collect(),
+                    );
                 }
             }
         })

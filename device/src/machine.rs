@@ -51,7 +51,7 @@ fn hottest(folder: &Path) -> Option<f32> {
             text.trim().parse::<i32>().ok()
         })
         .max()
-        .map(|thousandths| thousandths as f32 * 1e-3)
+        .map(|thousandths| thousandths as f32 / 1000.0)
 }
 
 #[cfg(test)]

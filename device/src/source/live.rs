@@ -95,7 +95,7 @@ impl Shared {
 pub(super) struct Live {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    live: bool,
+    drops: bool,
 }
 
 impl Live {
@@ -104,7 +104,7 @@ impl Live {
     pub(super) fn start(mut camera: impl Camera, epoch: Duration) -> Result<Self, CameraError> {
         let stream = camera.open()?;
         let shared = Arc::new(Shared::default());
-        let live = camera.is_live();
+        let drops = camera.is_live();
         let reader = Reader {
             camera,
             epoch,
@@ -120,7 +120,7 @@ impl Live {
         Ok(Self {
             shared,
             thread: Some(thread),
-            live,
+            drops,
         })
     }
 
@@ -155,7 +155,7 @@ impl Live {
     }
 
     pub(super) fn is_live(&self) -> bool {
-        self.live
+        self.drops
     }
 
     pub(super) fn state(&self) -> LiveState {

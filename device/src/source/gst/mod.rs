@@ -219,7 +219,7 @@ impl Playing {
             result => result.map_err(|error| failed(error.into()))? > 0,
         };
         if ready {
-            let mut bytes = [0; 1 << 16];
+            let mut bytes = [0; 1 << 14];
             let count = self.output.read(&mut bytes).map_err(failed)?;
             self.ended = count == 0;
             self.reader.push(&bytes[..count]);
@@ -310,7 +310,12 @@ fn listen(errors: ChildStderr, complaint: &Arc<Mutex<Option<String>>>) -> Result
                     let words = line
                         .split_once(": ")
                         .map_or(line.as_str(), |(_, words)| words);
-                    *complaint = Some(words.escape_debug().to_string());
+                    *complaint = Some(
+                        words
+                            .chars()
+                            .filter(|character| !character.is_control())
+                            .collect(),
+                    );
                 }
             }
         })

@@ -116,7 +116,7 @@ fn tight(width: usize, height: usize) -> Layout {
 /// As GStreamer's `y4menc` writes sizes that are no multiples of 8: in the layout of its own memory.
 fn padded(width: usize, height: usize) -> Layout {
     let (stride, rows) = (width.next_multiple_of(4), height.next_multiple_of(2));
-    let chroma = (width.next_multiple_of(2) / 2).next_multiple_of(4) * (rows / 2);
+    let chroma = width.div_ceil(2).next_multiple_of(4) * (rows / 2);
     Layout {
         stride,
         bytes: stride * rows + 2 * chroma,

@@ -147,6 +147,7 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 depmod
 stty -echo
+echo '@@ready@@'
 PS1= exec sh
 ";
 
@@ -237,6 +238,9 @@ impl Guest {
             commands: 0,
             _folder: folder,
         };
+        // A serial port that nobody has opened yet forgets what it is sent.
+        guest.wait_for("the start", |text| text.split_once("@@ready@@").map(|_| ()));
+        guest.pending.clear();
         guest.run("true");
         guest
     }
@@ -263,14 +267,22 @@ impl Guest {
         let stdin = self.qemu.stdin.as_mut().expect("it is piped");
         // Written in two parts, so that an echo of the command is not taken for its end.
         write!(stdin, "{command}\necho '@@'{number}-$?-'@@'\n").expect("the guest runs");
-        let (begin, end) = (format!("@@{number}-"), "-@@");
+        let begin = format!("@@{number}-");
+        let (code, text, rest) = self.wait_for(command, |pending| {
+            let (text, rest) = pending.split_once(&begin)?;
+            let (code, rest) = rest.split_once("-@@")?;
+            Some((code.to_owned(), text.trim().to_owned(), rest.to_owned()))
+        });
+        self.pending = rest;
+        (code.parse().expect("an exit code"), text)
+    }
+
+    /// Reads until `find` finds something in what came.
+    #[track_caller]
+    fn wait_for<T>(&mut self, command: &str, find: impl Fn(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some((text, rest)) = self.pending.split_once(&begin)
-                && let Some((code, rest)) = rest.split_once(end)
-            {
-                let found = (code.parse().expect("an exit code"), text.trim().to_owned());
-                self.pending = rest.to_owned();
+            if let Some(found) = find(&self.pending) {
                 return found;
             }
             let left = deadline.saturating_duration_since(Instant::now());

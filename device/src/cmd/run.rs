@@ -70,8 +70,8 @@ pub(crate) struct Args {
     print_config: bool,
     #[command(flatten)]
     model: ModelArgs,
-    /// v4l2:/dev/video0 (or any path to a camera), mnist:test, fashion-mnist:test, a folder, a
-    /// picture, or raw:WIDTHxHEIGHT:PATH.
+    /// v4l2:/dev/video0 (or any path to a camera), rtsp://…, gst:PIPELINE, a video, mnist:test,
+    /// fashion-mnist:test, a folder, a picture, or raw:WIDTHxHEIGHT:PATH.
     #[arg(long, default_value = "mnist:test", value_name = "URI")]
     source: SourceUri,
     #[command(flatten)]

@@ -23,6 +23,8 @@ pub mod machine;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 #[cfg(feature = "io")]
+pub mod outbox;
+#[cfg(feature = "io")]
 pub mod performance;
 #[cfg(feature = "io")]
 pub mod pin;

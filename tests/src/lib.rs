@@ -4,6 +4,7 @@
 pub mod board;
 pub mod emulated;
 pub mod emulator;
+pub mod faults;
 pub mod firmware;
 pub mod guest;
 pub mod line;
@@ -12,4 +13,5 @@ pub mod networks;
 pub mod parity;
 pub mod programs;
 pub mod recording;
+pub mod simulation;
 pub mod terminal;

@@ -7,7 +7,7 @@ use device::engine::micro::{F32, Int8, Micro, Number, OwnedPlan};
 use device::inference::{BufferLengths, Buffers, Inference, Settings, Timing};
 use shared::image::{Fit, GrayFrame};
 use shared::wire::message::{Hello, Message, Notice, NoticeCode, Report, Statistics};
-use shared::wire::request::{FramePart, Request};
+use shared::wire::request::{FramePart, Greeting, Request};
 use tempfile::TempDir;
 use tests::emulated::Emulated;
 use tests::{emulator, firmware, model};
@@ -136,7 +136,7 @@ fn frames_are_judged_as_on_this_machine() {
             // To the last bit: no step is left to the processor's taste.
             assert_eq!(report, expected, "{board} {format}");
         }
-        emulated.ask(&Request::Greet);
+        emulated.ask(&Request::Greet(Greeting::default()));
         let statistics = emulated.find(statistics);
         let frames = pictures.len() as u32;
         assert_eq!((statistics.frames, statistics.failed), (frames, 0));
@@ -165,7 +165,7 @@ fn what_arrives_while_a_frame_is_judged_is_kept() {
     for frame in 0..40 {
         assert_eq!(board.find(report).frame, frame);
     }
-    board.ask(&Request::Greet);
+    board.ask(&Request::Greet(Greeting::default()));
     let line = board.find(statistics).line;
     assert_eq!((line.received, line.overruns), (41, 0));
 }
@@ -198,7 +198,7 @@ fn impossible_frames_are_answered_and_counted() {
     );
     board.show(9, 2, &[0, 50, 100, 255]);
     assert_eq!(board.find(report).frame, 9);
-    board.ask(&Request::Greet);
+    board.ask(&Request::Greet(Greeting::default()));
     let statistics = board.find(statistics);
     assert_eq!((statistics.frames, statistics.failed), (1, 2));
 }
@@ -239,7 +239,7 @@ fn a_board_without_a_good_plan_says_so_and_goes_on_saying_so() {
         let mut board = Emulated::start("mps2-an386", "f32", plan.as_deref());
         let first = board.hear();
         assert_eq!(notice(first.message).map(|n| n.code), Some(*code));
-        board.ask(&Request::Greet);
+        board.ask(&Request::Greet(Greeting::default()));
         let second = board.hear();
         assert_eq!(notice(second.message).map(|n| n.code), Some(*code));
         // The same run: it has not started again.

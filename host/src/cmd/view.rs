@@ -123,22 +123,21 @@ impl<'a> View<'a> {
             Message::Notice(notice) => self.notice(packet.sequence, notice)?,
             Message::Performance(performance) => self.summary.performance(performance),
             // Words and figures only.
-            Message::Thumbnail(_) => {}
+            Message::Thumbnail(_) | Message::Echo(_) => {}
         }
         Ok(false)
     }
 
     fn greet(&mut self, hello: &Hello) {
-        if self.hello.as_ref() == Some(hello) {
+        if self
+            .hello
+            .as_ref()
+            .is_some_and(|known| known.is_like(hello))
+        {
             return;
         }
         if hello.schema != SCHEMA_HASH {
-            tracing::warn!(
-                "'{}' runs version {} with another message layout than this monitor's {}: update the older of the two",
-                hello.device,
-                hello.software,
-                env!("CARGO_PKG_VERSION")
-            );
+            tracing::warn!("{}", mismatch(hello));
         }
         tracing::info!(
             "'{}' runs model {:08x} on {}, {} passes a frame, version {}",
@@ -182,6 +181,26 @@ impl<'a> View<'a> {
         }
         Ok(())
     }
+}
+
+/// What to do about a device of another build.
+pub(super) fn mismatch(hello: &Hello) -> String {
+    let here = env!("CARGO_PKG_VERSION");
+    let order = |version: &str| -> Vec<u64> {
+        version
+            .split('.')
+            .map_while(|number| number.parse().ok())
+            .collect()
+    };
+    let advice = match order(&hello.software).cmp(&order(here)) {
+        std::cmp::Ordering::Less => "update the device",
+        std::cmp::Ordering::Greater => "update this program",
+        std::cmp::Ordering::Equal => "build both from the same sources",
+    };
+    format!(
+        "'{}' runs version {} with another message layout than this program's {here}: {advice}",
+        hello.device, hello.software
+    )
 }
 
 fn print_json(record: &impl serde::Serialize) -> anyhow::Result<()> {

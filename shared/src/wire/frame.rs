@@ -21,6 +21,7 @@ use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::message::{Message, PROTOCOL_VERSION, Packet};
 use super::reception::{LinkCounters, Reception};
+use super::version2::OldMessage;
 use super::{CRC, EncodeError, FrameError, crc32};
 use crate::triage::Cause;
 
@@ -35,6 +36,12 @@ pub trait Payload: Serialize + DeserializeOwned {
 
     /// Whether a sender that starts anew begins with this.
     fn starts_sequence(&self) -> bool;
+
+    /// Reads what an older version wrote, if that is still known.
+    #[must_use]
+    fn of_version(_version: u8, _content: &[u8]) -> Option<Packet<Self>> {
+        None
+    }
 }
 
 impl Payload for Message {
@@ -43,12 +50,25 @@ impl Payload for Message {
     fn starts_sequence(&self) -> bool {
         matches!(self, Self::Hello(_))
     }
+
+    fn of_version(version: u8, content: &[u8]) -> Option<Packet> {
+        if version != 2 {
+            return None;
+        }
+        match postcard::take_from_bytes::<(u32, OldMessage)>(content) {
+            Ok(((sequence, message), [])) => Some(Packet {
+                sequence,
+                message: message.into(),
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// The largest message, a greeting: variant, schema, three strings, model, input, classes, labels,
-/// passes, seed, thresholds, each with its longest varint.
+/// passes, seed, thresholds, epoch, challenge, promise, each with its longest varint.
 const MAX_MESSAGE: usize =
-    1 + 10 + 25 + 17 + 17 + 5 + 9 + 3 + (1 + 16 * 17) + 5 + 10 + 4 * Cause::ALL.len();
+    1 + 10 + 25 + 17 + 17 + 5 + 9 + 3 + (1 + 16 * 17) + 5 + 10 + 4 * Cause::ALL.len() + 10 + 10 + 1;
 
 /// Bytes of the longest frame of a message, its delimiter included.
 pub const MAX_FRAME: usize = longest_frame(MAX_MESSAGE);
@@ -68,7 +88,7 @@ pub fn encode(sequence: u32, message: &Message, out: &mut [u8]) -> Result<usize,
     encode_payload(sequence, message, out)
 }
 
-/// As [`encode`], but for greetings, reports, statistics and notices alone: a microcontroller says
+/// As [`encode`], but for greetings, reports, statistics, notices and echoes alone: a microcontroller says
 /// nothing else, and code that could would take its flash.
 ///
 /// # Errors
@@ -183,7 +203,10 @@ impl<T: Payload, const N: usize> Default for FrameReceiver<T, N> {
 }
 
 /// Decodes what lies between two delimiters, in place.
-fn decode<T: Payload>(frame: &mut [u8]) -> Result<Packet<T>, FrameError> {
+///
+/// # Errors
+/// [`FrameError`], except [`FrameError::TooLong`].
+pub fn decode<T: Payload>(frame: &mut [u8]) -> Result<Packet<T>, FrameError> {
     let length = cobs::decode_in_place(frame).map_err(|_| FrameError::Malformed)?;
     let (covered, crc) = frame[..length]
         .split_last_chunk::<CRC_BYTES>()
@@ -196,6 +219,9 @@ fn decode<T: Payload>(frame: &mut [u8]) -> Result<Packet<T>, FrameError> {
         return Err(FrameError::Direction);
     }
     if version != T::VERSION {
+        if let Some(packet) = T::of_version(version, content) {
+            return Ok(packet);
+        }
         return Err(FrameError::Version {
             received: version & !TO_DEVICE,
             expected: PROTOCOL_VERSION,

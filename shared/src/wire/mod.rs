@@ -3,8 +3,10 @@
 //! [`message`] defines what is said, [`request`] what is told. Two formats carry messages: [`frame`], compact and binary, and
 //! [`text`], one line a message for people with a plain terminal. Both carry a sequence number, so
 //! that what is lost can be counted, and a CRC-32, so that what is damaged is never believed.
-//! [`link`] sends and receives either. Requests are binary.
+//! [`link`] sends and receives either. Requests are binary. [`delivery`] says how what must not be lost
+//! arrives all the same.
 
+pub mod delivery;
 pub mod frame;
 pub mod link;
 pub mod message;
@@ -17,6 +19,7 @@ mod notice;
 mod performance;
 mod reception;
 mod thumbnail;
+mod version2;
 
 pub use message::{Message, Packet};
 pub use reception::LinkCounters;

@@ -11,7 +11,7 @@ use embedded_hal::digital::{self, OutputPin};
 use embedded_io::{ErrorType, Read, ReadReady, Write};
 use shared::wire::frame::{Deframer, MAX_FRAME};
 use shared::wire::message::{Message, Notice, NoticeCode, Packet};
-use shared::wire::request::{self, FramePart, MAX_REQUEST, Request};
+use shared::wire::request::{self, FramePart, Greeting, MAX_REQUEST, Request};
 
 use crate::{Board, Clock, Device, NoCamera, Watchdog, last_words, text};
 
@@ -190,7 +190,7 @@ fn without_a_plan_it_says_so_again_and_again() {
         assert!(matches!(&said[1], Message::Statistics(s) if s.frames == 0 && !s.last));
     }
     // Whoever asks does not wait for it.
-    bench.send(&Request::Greet);
+    bench.send(&Request::Greet(Greeting { challenge: 5 }));
     assert_eq!(code(&bench.after(0.1)[0]), Some(NoticeCode::PlanMissing));
     // Every turn ended, so every turn fed the watchdog and rested.
     let world = bench.world.borrow();
@@ -249,12 +249,12 @@ fn why_it_started_again_is_told_once() {
 fn the_line_and_the_stack_are_counted() {
     let mut bench = Bench::new(&[], None, || 128);
     let _ = bench.after(0.0);
-    bench.send(&Request::Greet);
+    bench.send(&Request::Greet(Greeting { challenge: 5 }));
     bench.world.borrow_mut().to_board.push_back(Err(()));
     // In step, so that this counts as damage.
     bench.world.borrow_mut().to_board.extend([Ok(3), Ok(0)]);
     bench.sequence += 2;
-    bench.send(&Request::Greet);
+    bench.send(&Request::Greet(Greeting { challenge: 5 }));
     let said = bench.after(0.0);
     let statistics = said.iter().rev().find_map(|message| match message {
         Message::Statistics(statistics) => Some(statistics),

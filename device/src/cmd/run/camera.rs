@@ -62,14 +62,14 @@ impl Presence {
             // One that was gone for less than a turn of the loop is told, too.
             let why = state.absent.as_deref().unwrap_or("for a moment");
             self.lost = Some(Instant::now());
-            link.send(&Message::Notice(Notice {
+            link.send(Message::Notice(Notice {
                 code: NoticeCode::CameraLost,
                 detail: 0,
                 text: shortened(why),
             }))?;
         }
         if let Some(lost) = self.lost.take_if(|_| state.absent.is_none()) {
-            link.send(&Message::Notice(Notice {
+            link.send(Message::Notice(Notice {
                 code: NoticeCode::CameraBack,
                 detail: u32::try_from(lost.elapsed().as_millis()).unwrap_or(u32::MAX),
                 text: shortened(""),

@@ -128,7 +128,7 @@ fn a_line_that_spoils_a_byte_of_a_hundred_delivers_all() {
     let monitor = monitor(&line.host(), &log);
     let device = device(
         &line.device(),
-        &["--limit", FRAMES, "--linger", "50", "--thumbnails", "none"],
+        &["--limit", FRAMES, "--linger", "45", "--thumbnails", "none"],
     );
     let (code, _, err) = device.end();
     assert_eq!(code, Some(0), "all is acknowledged: {err}");

@@ -138,13 +138,14 @@ impl Journal {
             let bytes = fs::read(&path).map_err(|error| failed(&path, error))?;
             journal.read(&bytes, index + 1 == newest, &path, &mut waiting, found);
         }
+        let waiting = journal.without_torn_pictures(waiting);
         journal.delete_done();
         found.waiting += waiting.len();
         // Told now rather than when something has to be kept.
         journal
             .begin()
             .map_err(|error| failed(&journal.folder, error))?;
-        Ok((journal, waiting.into()))
+        Ok((journal, waiting))
     }
 
     /// Takes a segment's bytes: adds what waits, and takes away what is acknowledged.
@@ -153,7 +154,7 @@ impl Journal {
         bytes: &[u8],
         is_newest: bool,
         path: &Path,
-        waiting: &mut VecDeque<Message>,
+        waiting: &mut VecDeque<(usize, Message)>,
         found: &mut Found,
     ) {
         self.segments.push_back(Segment {
@@ -170,10 +171,10 @@ impl Journal {
             }
             match frame::decode::<Message>(&mut frame.clone()) {
                 Ok(packet) => {
-                    waiting.push_back(packet.message);
                     if let Some(segment) = self.segments.back_mut() {
                         segment.waiting += 1;
                     }
+                    waiting.push_back((self.segments.len() - 1, packet.message));
                 }
                 Err(FrameError::Direction) => {
                     if let Ok(Packet {
@@ -181,7 +182,10 @@ impl Journal {
                         ..
                     }) = frame::decode::<Request>(&mut frame)
                     {
-                        while waiting.front().is_some_and(|item| is_safe(item, &answer)) {
+                        while waiting
+                            .front()
+                            .is_some_and(|(_, item)| is_safe(item, &answer))
+                        {
                             waiting.pop_front();
                             self.count_done(1);
                         }
@@ -192,6 +196,34 @@ impl Journal {
                 Err(_) => found.damaged += 1,
             }
         }
+    }
+
+    /// Leaves out a picture whose last parts were never written, because the program was killed: the
+    /// host would wait for them for ever. `waiting` tells the segment of each item.
+    fn without_torn_pictures(&mut self, waiting: VecDeque<(usize, Message)>) -> Vec<Message> {
+        let mut whole = Vec::new();
+        let mut picture: Vec<(usize, Message)> = Vec::new();
+        let mut leave_out = |torn: &mut Vec<(usize, Message)>| {
+            for (segment, _) in torn.drain(..) {
+                self.segments[segment].waiting -= 1;
+            }
+        };
+        for (segment, message) in waiting {
+            let Message::Thumbnail(part) = &message else {
+                whole.push(message);
+                continue;
+            };
+            let (begins, ends) = (part.offset == 0, part.is_last());
+            if begins {
+                leave_out(&mut picture);
+            }
+            picture.push((segment, message));
+            if ends {
+                whole.extend(picture.drain(..).map(|(_, part)| part));
+            }
+        }
+        leave_out(&mut picture);
+        whole
     }
 
     /// Counts items as done, from the oldest segment on.

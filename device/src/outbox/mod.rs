@@ -361,6 +361,12 @@ impl Outbox {
         }
     }
 
+    /// The host has said something, whatever it was.
+    pub fn hear(&mut self) {
+        self.reports.window.hear();
+        self.pictures.window.hear();
+    }
+
     /// The line was interrupted: what the host has not acknowledged is sent anew.
     pub fn begin_anew(&mut self) {
         self.reports.window.begin_anew();

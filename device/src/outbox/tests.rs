@@ -191,6 +191,26 @@ fn a_file_cut_anywhere_gives_what_is_whole() {
 }
 
 #[test]
+fn a_picture_that_was_cut_short_is_left_out() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut outbox = open(folder.path(), 1);
+    for frame in 0..2 {
+        outbox.push_picture(0, picture(frame)).expect("room");
+    }
+    outbox.push_picture(0, picture(2).take(3)).expect("room");
+    drop(outbox);
+    let mut outbox = open(folder.path(), 2);
+    assert_eq!(outbox.found().waiting, 8);
+    outbox.push_picture(0, picture(3)).expect("room");
+    assert_eq!(sent(&mut outbox, 0).len(), 12);
+    outbox.acknowledge(&answer(Stream::Pictures, 1, 8));
+    outbox.acknowledge(&answer(Stream::Pictures, 2, 4));
+    assert!(outbox.is_empty());
+    drop(outbox);
+    assert!(open(folder.path(), 3).is_empty());
+}
+
+#[test]
 fn a_full_outbox_refuses_and_counts() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let small = Options {
@@ -220,7 +240,12 @@ fn a_full_outbox_refuses_and_counts() {
 #[test]
 fn what_is_acknowledged_leaves_the_disk() {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let mut outbox = open(folder.path(), 1);
+    // Without waiting for the disk, which takes long.
+    let late = Options {
+        sync: Duration::from_mins(1),
+        ..options(Some(folder.path()))
+    };
+    let mut outbox = Outbox::open(&late, 1).expect("a folder of our own");
     let size = || -> u64 {
         segments(folder.path())
             .iter()

@@ -383,6 +383,11 @@ impl<const N: usize> Window<N> {
             .min()
     }
 
+    /// The host has said something, whatever it was: it is there, and pauses need not grow.
+    pub fn hear(&mut self) {
+        self.silent = 0;
+    }
+
     /// The line was interrupted: everything that has not come is sent anew.
     pub fn begin_anew(&mut self) {
         self.silent = 0;

@@ -137,6 +137,11 @@ impl<L: Write> Outbox<L> {
         }
     }
 
+    /// The host has said something.
+    pub(crate) fn hear(&mut self) {
+        self.waiting.window.hear();
+    }
+
     /// Takes what the host says has come.
     pub(crate) fn acknowledge(&mut self, answer: &Acknowledgement) {
         for _ in 0..self.waiting.window.acknowledge(answer) {

@@ -162,7 +162,11 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
     /// Does what the host asks for next.
     #[inline(never)]
     fn answer(&mut self) {
-        match self.inbox.read(self.desk.outbox.line()) {
+        let wish = self.inbox.read(self.desk.outbox.line());
+        if wish.is_some() {
+            self.desk.outbox.hear();
+        }
+        match wish {
             None => {}
             Some(Wish::Greeting(challenge)) => {
                 let now = self.desk.clock.now_us();

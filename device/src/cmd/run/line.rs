@@ -68,8 +68,6 @@ struct State {
     dropped: u32,
     /// The last message was written whole, and the line has had the time to carry it.
     is_idle: bool,
-    /// The host has said something.
-    is_heard: bool,
     counters: LinkCounters,
     ended: bool,
 }
@@ -109,7 +107,9 @@ impl State {
     }
 
     fn hear(&mut self, request: &Request, now_us: u64) {
-        self.is_heard = true;
+        if let Some(outbox) = &mut self.outbox {
+            outbox.hear();
+        }
         match request {
             Request::Greet(greeting) => {
                 self.greeting = Some(greeting.challenge);
@@ -197,7 +197,6 @@ impl Line {
                 overflowed: 0,
                 dropped: 0,
                 is_idle: true,
-                is_heard: false,
                 counters: LinkCounters::default(),
                 ended: false,
             }),

@@ -174,10 +174,9 @@ impl SerialLine {
     /// If the line hung up.
     pub fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match rustix::io::read(borrow(&self.port), buffer) {
-            Ok(0) => Err(self.hung_up()),
+            Ok(0) | Err(Errno::IO) => Err(self.hung_up()),
             Ok(count) => Ok(count),
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-            Err(Errno::IO) => Err(self.hung_up()),
             Err(error) => Err(error.into()),
         }
     }

@@ -167,9 +167,8 @@ impl<T: Item> Queue<T> {
         self.next += 1;
         self.bytes += length;
         self.items.push_back(item);
-        match &mut self.journal {
-            Some(journal) => journal.append(&message).map_err(OutboxError::Write)?,
-            None => {}
+        if let Some(journal) = &mut self.journal {
+            journal.append(&message).map_err(OutboxError::Write)?;
         }
         Ok(ticket.number)
     }

@@ -276,7 +276,7 @@ impl<'a> Outputs<'a> {
             let mut last = false;
             for byte in &bytes[..count] {
                 match self.receiver.push(*byte) {
-                    Some(Ok(packet)) => last |= self.receive(packet)?,
+                    Some(Ok(packet)) => last |= self.receive(&packet)?,
                     Some(Err(error)) => tracing::warn!("{error}"),
                     None => {}
                 }
@@ -315,7 +315,7 @@ impl<'a> Outputs<'a> {
 
     /// Takes a message; what is delivered exactly once goes on for the first time alone. `true` if it
     /// was the device's last.
-    fn receive(&mut self, packet: Packet) -> anyhow::Result<bool> {
+    fn receive(&mut self, packet: &Packet) -> anyhow::Result<bool> {
         match &packet.message {
             Message::Report(report) => {
                 if let Some(ticket) = report.ticket
@@ -340,7 +340,7 @@ impl<'a> Outputs<'a> {
             Message::Echo(echo) => self.partner.echo(*echo),
             _ => {}
         }
-        self.packet(&packet)
+        self.packet(packet)
     }
 
     /// Gives a message to every output; `true` if it was the device's last.
@@ -374,10 +374,8 @@ impl<'a> Outputs<'a> {
                 _ => {}
             }
         }
-        if let Some(seen) = whole {
-            if let Some(store) = &mut self.store {
-                store.save(&seen, hello.as_ref())?;
-            }
+        if let (Some(store), Some(seen)) = (&mut self.store, whole) {
+            store.save(&seen, hello.as_ref())?;
         }
         if let Message::Thumbnail(part) = &packet.message
             && let (Some(epoch), true) = (FrameKey::of_part(part).epoch, part.is_last())

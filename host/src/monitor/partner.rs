@@ -149,9 +149,9 @@ mod tests {
     fn probes_are_rare_and_a_greeting_begins_anew() {
         let mut partner = Partner::default();
         partner.probe();
+        assert!(!partner.take().is_empty());
         partner.probe();
-        let first = partner.take();
-        assert_eq!(first.iter().filter(|&&byte| byte == 0).count(), 2);
+        assert!(partner.take().is_empty());
         partner.greet();
         assert_eq!(partner.sequence, 1);
         assert!(!partner.take().is_empty() && partner.take().is_empty());

@@ -94,34 +94,31 @@ impl Link {
             Wire::Binary => WireFormat::Binary,
             Wire::Text => WireFormat::Text,
         };
-        let (out, format) = match open_file(args)? {
-            Some((file, default)) => {
-                if args.delivery.delivery == Some(Delivery::Acknowledged)
-                    || args.delivery.outbox.is_some()
-                {
-                    bail!(
-                        "nobody acknowledges what is written to {}: --delivery acknowledged and --outbox are for serial ports",
-                        args.serial
-                    );
-                }
-                let format = wire(default);
-                let sender = Sender::new(FromStd::new(file), format);
-                (Out::Direct(Box::new(sender)), format)
+        let (out, format) = if let Some((file, default)) = open_file(args)? {
+            if args.delivery.delivery == Some(Delivery::Acknowledged)
+                || args.delivery.outbox.is_some()
+            {
+                bail!(
+                    "nobody acknowledges what is written to {}: --delivery acknowledged and --outbox are for serial ports",
+                    args.serial
+                );
             }
-            None => {
-                let format = wire(Wire::Binary);
-                let outbox = open_outbox(args, format, hello.epoch)?;
-                hello.guarantee = outbox.as_ref().map_or(Guarantee::Once, Outbox::guarantee);
-                let line = Line::open(
-                    Path::new(&args.serial),
-                    args.baud,
-                    format,
-                    hello.clone(),
-                    outbox,
-                    stop,
-                )?;
-                (Out::Line(line), format)
-            }
+            let format = wire(default);
+            let sender = Sender::new(FromStd::new(file), format);
+            (Out::Direct(Box::new(sender)), format)
+        } else {
+            let format = wire(Wire::Binary);
+            let outbox = open_outbox(args, format, hello.epoch)?;
+            hello.guarantee = outbox.as_ref().map_or(Guarantee::Once, Outbox::guarantee);
+            let line = Line::open(
+                Path::new(&args.serial),
+                args.baud,
+                format,
+                hello.clone(),
+                outbox,
+                stop,
+            )?;
+            (Out::Line(line), format)
         };
         Ok(Self {
             out,
@@ -312,11 +309,12 @@ fn open_outbox(args: &Args, format: WireFormat, epoch: u64) -> anyhow::Result<Op
         outbox_delay,
         ..
     } = &args.delivery;
-    let delivery = delivery.unwrap_or(match format {
-        WireFormat::Binary => Delivery::Acknowledged,
-        // Read by people, who do not answer.
-        WireFormat::Text if folder.is_none() => Delivery::Once,
-        WireFormat::Text => Delivery::Acknowledged,
+    // Text is read by people, who do not answer, unless it is to be kept for somebody who does.
+    let is_answered = format == WireFormat::Binary || folder.is_some();
+    let delivery = delivery.unwrap_or(if is_answered {
+        Delivery::Acknowledged
+    } else {
+        Delivery::Once
     });
     if delivery == Delivery::Once {
         if folder.is_some() {

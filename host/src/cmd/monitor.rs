@@ -360,6 +360,7 @@ impl<'a> Outputs<'a> {
         });
         if let Some(log) = &mut self.log {
             match &packet.message {
+                Message::Report(report) if self.show.form.flagged && report.causes.is_empty() => {}
                 Message::Report(report) => {
                     let name = label(hello.as_ref(), report.class);
                     log.add(&Record::new(packet.sequence, report, name, &link))?;

@@ -18,9 +18,9 @@ pub(super) struct Form {
     /// Rows even where stdout is not a terminal.
     #[arg(long, conflicts_with = "json")]
     table: bool,
-    /// Show flagged frames only.
+    /// Show, and log, flagged frames only.
     #[arg(long)]
-    flagged: bool,
+    pub(super) flagged: bool,
     /// Write the summary to this file as JSON.
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,

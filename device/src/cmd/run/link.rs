@@ -95,11 +95,15 @@ impl Link {
             Wire::Text => WireFormat::Text,
         };
         let (out, format) = if let Some((file, default)) = open_file(args)? {
-            if args.delivery.delivery == Some(Delivery::Acknowledged)
-                || args.delivery.outbox.is_some()
-            {
+            if args.delivery.delivery == Some(Delivery::Acknowledged) {
                 bail!(
-                    "nobody acknowledges what is written to {}: --delivery acknowledged and --outbox are for serial ports",
+                    "nobody acknowledges what is written to {}: --delivery acknowledged is for serial ports",
+                    args.serial
+                );
+            }
+            if args.delivery.outbox.is_some() {
+                tracing::warn!(
+                    "nobody acknowledges what is written to {}: the outbox is not used",
                     args.serial
                 );
             }
@@ -318,7 +322,7 @@ fn open_outbox(args: &Args, format: WireFormat, epoch: u64) -> anyhow::Result<Op
     });
     if delivery == Delivery::Once {
         if folder.is_some() {
-            bail!("--delivery once keeps nothing: leave out --outbox");
+            tracing::warn!("what is delivered once is not kept: the outbox is not used");
         }
         return Ok(None);
     }

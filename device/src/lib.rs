@@ -16,6 +16,8 @@ extern crate std;
 
 pub mod engine;
 pub mod inference;
+#[cfg(feature = "io")]
+pub mod line_key;
 #[cfg(feature = "log")]
 pub mod log;
 #[cfg(feature = "io")]

@@ -345,3 +345,56 @@ fn a_full_disk_is_told_and_survived() {
         .any(|row| row["notice"]["code"] == "outbox_failed");
     assert!(told, "the host was told");
 }
+
+/// With a key, only who has it is heard; without, a sealed line is told.
+#[test]
+fn a_sealed_line_carries_what_its_ends_say_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (key, other) = (folder.path().join("key"), folder.path().join("other"));
+    fs::write(&key, "5a".repeat(32)).expect("written");
+    fs::write(&other, "5b".repeat(32)).expect("written");
+    let log = folder.path().join("log.jsonl");
+    let mut there = FaultyLine::new(Faults::ONE_IN_A_HUNDRED, 6);
+    let line = SerialLine::disturbed(move |bytes| there.carry(bytes));
+    let host = line.host();
+    let listen = |key: &[&str], log: &Path| {
+        let mut args = vec!["monitor", text(&host), "--baud", BAUD, "--json", "--log"];
+        args.push(text(log));
+        args.extend(key);
+        Running::start(
+            command("host", args)
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped()),
+        )
+    };
+    let frames = ["--limit", "60", "--linger", "2", "--thumbnails", "none"];
+    let sealed = [&frames[..], &["--key", text(&key)]].concat();
+    for (key, words) in [
+        (
+            &["--key", text(&other)][..],
+            "do both ends have the same --key?",
+        ),
+        (&[], "sealed: this side needs the other's --key"),
+    ] {
+        let strange = folder.path().join("strange.jsonl");
+        let mut monitor = listen(key, &strange);
+        let (code, _, err) = device(&line.device(), &sealed).end();
+        assert_eq!(code, Some(1), "{err}");
+        kill_process(Pid::from_child(monitor.child()), Signal::INT).expect("it runs");
+        let (_, _, err) = monitor.end();
+        assert!(err.contains(words), "{err}");
+        assert_eq!(rows(&strange).len(), 0);
+    }
+    let monitor = listen(&["--key", text(&key)], &log);
+    let patient = ["--limit", "60", "--linger", "40", "--thumbnails", "none"];
+    let sealed = [&patient[..], &["--key", text(&key)]].concat();
+    let (code, _, err) = device(&line.device(), &sealed).end();
+    assert_eq!(code, Some(0), "{err}");
+    // A device that starts anew is met anew.
+    let (code, _, err) = device(&line.device(), &sealed).end();
+    assert_eq!(code, Some(0), "{err}");
+    kill(monitor);
+    let reports = delivered(&log);
+    assert_complete(&reports);
+    assert_eq!(reports.len(), 2 * truth("60").len());
+}

@@ -9,15 +9,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use shared::wire::Packet;
-use shared::wire::link::Receiver;
 use shared::wire::message::Message;
+use shared::wire::{FrameError, Packet};
+
+use device::line_key;
 
 use super::long::stop_flag;
 use super::page::Page;
 use super::view::{Form, Print, View};
 use crate::monitor::{
-    Deliveries, FrameKey, Input, Log, Manifest, NoticeRecord, Pace, Partner, Record, Store,
+    Deliveries, Ear, FrameKey, Input, Log, Manifest, NoticeRecord, Pace, Partner, Record, Store,
     Watched, explain, label,
 };
 use crate::tui::{self, Screen};
@@ -84,6 +85,9 @@ pub(super) struct Show {
     /// it has come.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// Hear only a device that seals what it says with the key in this file (64 hexadecimal digits).
+    #[arg(long, value_name = "FILE", conflicts_with = "listen")]
+    key: Option<PathBuf>,
     /// Never send anything to the device.
     #[arg(long)]
     listen: bool,
@@ -170,7 +174,9 @@ struct Outputs<'a> {
     show: &'a Show,
     stop: Arc<AtomicBool>,
     record: Option<File>,
-    receiver: Receiver,
+    receiver: Ear,
+    /// What came last was undamaged, but not sealed for this session.
+    is_foreign: bool,
     pace: Option<Pace>,
     watched: Watched,
     view: View<'a>,
@@ -199,6 +205,8 @@ impl<'a> Outputs<'a> {
             ),
             None => None,
         };
+        let key = show.key.as_deref().map(line_key::read).transpose()?;
+        let partner = Partner::new(key);
         let (log, deliveries) = match &show.log {
             Some(path) => {
                 let (log, deliveries) = Log::open(path)?;
@@ -212,7 +220,8 @@ impl<'a> Outputs<'a> {
             show,
             stop: Arc::clone(stop),
             record,
-            receiver: Receiver::detect(),
+            receiver: Ear::new(&partner),
+            is_foreign: false,
             pace,
             watched: Watched::default(),
             view: if show.tui {
@@ -223,7 +232,7 @@ impl<'a> Outputs<'a> {
             store: store.transpose()?,
             log,
             deliveries,
-            partner: Partner::default(),
+            partner,
             heard: Some(Instant::now()),
         })
     }
@@ -275,9 +284,19 @@ impl<'a> Outputs<'a> {
             }
             let mut last = false;
             for byte in &bytes[..count] {
-                match self.receiver.push(*byte) {
-                    Some(Ok(packet)) => last |= self.receive(&packet)?,
-                    Some(Err(error)) => tracing::warn!("{error}"),
+                match self.receiver.push(*byte, &mut self.partner) {
+                    Some(Ok(packet)) => {
+                        self.is_foreign = false;
+                        last |= self.receive(&packet)?;
+                    }
+                    Some(Err(error)) => {
+                        let is_foreign = error == FrameError::Unsealed;
+                        // Until who is there has answered, this is what comes: told once.
+                        if !(is_foreign && self.is_foreign) {
+                            tracing::warn!("{error}");
+                        }
+                        self.is_foreign |= is_foreign;
+                    }
                     None => {}
                 }
             }
@@ -304,7 +323,7 @@ impl<'a> Outputs<'a> {
         if self.show.listen {
             return Ok(());
         }
-        if input.was_opened() {
+        if input.was_opened() || self.partner.is_lost(self.is_foreign) {
             self.partner.greet();
         }
         self.partner.acknowledge(&answers);
@@ -407,7 +426,7 @@ fn sleep_until(due: Instant, stop: &AtomicBool) {
 }
 
 /// A line that looks alive and is not has to be told from one with nothing to say.
-fn warn_of_silence(receiver: &Receiver) {
+fn warn_of_silence(receiver: &Ear) {
     let link = receiver.counters();
     let seconds = SILENCE.as_secs();
     if link.received == 0 && link.discarded_bytes > 0 {

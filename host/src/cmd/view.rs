@@ -1,5 +1,6 @@
 //! How a device's messages are shown, whichever command receives them.
 
+use std::cmp::Ordering;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -186,16 +187,17 @@ impl<'a> View<'a> {
 /// What to do about a device of another build.
 pub(super) fn mismatch(hello: &Hello) -> String {
     let here = env!("CARGO_PKG_VERSION");
-    let order = |version: &str| -> Vec<u64> {
+    let parts = |version: &str| -> Option<Vec<u64>> {
         version
             .split('.')
-            .map_while(|number| number.parse().ok())
+            .map(|number| number.parse().ok())
             .collect()
     };
-    let advice = match order(&hello.software).cmp(&order(here)) {
-        std::cmp::Ordering::Less => "update the device",
-        std::cmp::Ordering::Greater => "update this program",
-        std::cmp::Ordering::Equal => "build both from the same sources",
+    let order = parts(&hello.software).zip(parts(here));
+    let advice = match order.map(|(there, here)| there.cmp(&here)) {
+        Some(Ordering::Less) => "update the device",
+        Some(Ordering::Greater) => "update this program",
+        Some(Ordering::Equal) | None => "build both from the same sources",
     };
     format!(
         "'{}' runs version {} with another message layout than this program's {here}: {advice}",

@@ -3,6 +3,7 @@
 
 pub(crate) mod agreement;
 mod delivery;
+mod ear;
 mod exchange;
 mod flagged;
 mod input;
@@ -18,6 +19,7 @@ mod watched;
 
 pub use agreement::{Agreement, Largest};
 pub use delivery::Deliveries;
+pub use ear::Ear;
 pub use exchange::Exchange;
 pub(crate) use flagged::list_folder;
 pub use flagged::{LIST, Said, SaidReport, Saved, Store, read_list};

@@ -6,10 +6,14 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use shared::wire::delivery::Acknowledgement;
 use shared::wire::message::Echo;
-use shared::wire::request::{self, Greeting, MAX_REQUEST, Probe, Request};
+use shared::wire::request::{self, Greeting, Probe, Request};
+use shared::wire::seal::{HostSession, Key, MAX_SEALED};
+use shared::wire::{FrameError, Packet, frame};
 
 /// Between two probes.
 const PROBES: Duration = Duration::from_secs(2);
+/// On a sealed line, between two greetings that stay without an answer.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Probes whose answers are compared.
 const SAMPLES: usize = 16;
 
@@ -30,11 +34,24 @@ pub struct Partner {
     sequence: u32,
     samples: Vec<Clock>,
     out: Vec<u8>,
+    /// If the line is sealed.
+    seal: Option<HostSession>,
+    greeted: Option<Instant>,
 }
 
 impl Default for Partner {
     fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+impl Partner {
+    /// Who speaks openly, or, with a key, seals what is said.
+    #[must_use]
+    pub fn new(key: Option<Key>) -> Self {
         Self {
+            seal: key.map(HostSession::new),
+            greeted: None,
             began: Instant::now(),
             probed: None,
             sequence: 0,
@@ -51,7 +68,39 @@ impl Partner {
         self.out.clear();
         // Seeded by the system.
         let challenge = RandomState::new().hash_one(0).max(1);
+        if let Some(seal) = &mut self.seal {
+            seal.begin(challenge);
+        }
+        self.greeted = Some(Instant::now());
         self.ask(&Request::Greet(Greeting { challenge }));
+    }
+
+    /// On a sealed line: whether a device has to be greeted again, because none has answered, or one
+    /// that began anew cannot know of the last greeting (`is_foreign`: what came was not sealed for it).
+    #[must_use]
+    pub fn is_lost(&self, is_foreign: bool) -> bool {
+        let Some(seal) = &self.seal else {
+            return false;
+        };
+        (is_foreign || !seal.is_answered())
+            && self.greeted.is_some_and(|at| at.elapsed() > PATIENCE)
+    }
+
+    /// Opens a frame of a sealed line.
+    ///
+    /// # Errors
+    /// If it is damaged, or not sealed for this session.
+    pub fn open(&mut self, frame: &mut [u8]) -> Result<Packet, FrameError> {
+        match &mut self.seal {
+            Some(seal) => seal.open(frame),
+            None => frame::decode(frame),
+        }
+    }
+
+    /// Whether the line is sealed.
+    #[must_use]
+    pub fn seals(&self) -> bool {
+        self.seal.is_some()
     }
 
     /// Tells what has come.
@@ -103,8 +152,12 @@ impl Partner {
     }
 
     fn ask(&mut self, request: &Request) {
-        let mut bytes = [0; MAX_REQUEST];
-        if let Ok(length) = request::encode(self.sequence, request, &mut bytes) {
+        let mut bytes = [0; MAX_SEALED];
+        let encoded = match &self.seal {
+            Some(seal) => seal.seal(self.sequence, request, &mut bytes),
+            None => request::encode(self.sequence, request, &mut bytes),
+        };
+        if let Ok(length) = encoded {
             self.sequence = self.sequence.wrapping_add(1);
             // A delimiter first: of what was sent before, a part may be missing.
             self.out.push(0);

@@ -21,9 +21,11 @@ use embedded_io_adapters::std::FromStd;
 use rustix::event::{EventfdFlags, eventfd};
 use shared::wire::LinkCounters;
 use shared::wire::delivery::{DeliveryStatistics, Guarantee};
+use shared::wire::frame::FrameReceiver;
 use shared::wire::link::{Sender, WireFormat};
 use shared::wire::message::{Echo, Hello, Message, Report, Thumbnail};
-use shared::wire::request::{Request, RequestDeframer};
+use shared::wire::request::Request;
+use shared::wire::seal::{DeviceSession, MAX_SEALED};
 
 /// Bits that a serial line takes for a byte: a start and a stop bit go with eight of data.
 const BITS: u32 = 10;
@@ -180,6 +182,7 @@ impl Line {
         format: WireFormat,
         hello: Hello,
         outbox: Option<Outbox>,
+        seal: Option<DeviceSession>,
         stop: &Arc<AtomicBool>,
     ) -> anyhow::Result<Self> {
         // Not the loop's flag: what waits is sent after it has ended.
@@ -211,7 +214,9 @@ impl Line {
             baud,
             port: Some(port),
             sender: Sender::new(FromStd::new(Vec::new()), format),
-            deframer: RequestDeframer::new(),
+            seal,
+            sealed: 0,
+            deframer: FrameReceiver::new(),
             out: Vec::new(),
             busy_until: began,
             began,
@@ -421,7 +426,11 @@ struct Thread {
     /// Nothing while the line is lost.
     port: Option<SerialLine>,
     sender: Sender<FromStd<Vec<u8>>>,
-    deframer: RequestDeframer,
+    /// If the line is sealed.
+    seal: Option<DeviceSession>,
+    /// Messages sealed so far.
+    sealed: u32,
+    deframer: FrameReceiver<Request, MAX_SEALED>,
     /// What is left of the message that is being written.
     out: Vec<u8>,
     /// When the line has carried what was written.
@@ -479,6 +488,19 @@ impl Thread {
     }
 
     fn encode(&mut self, message: &Message) {
+        if let Some(seal) = &self.seal {
+            let mut bytes = [0; MAX_SEALED];
+            match seal.seal(self.sealed, message, &mut bytes) {
+                Ok(length) => {
+                    // A delimiter first: the other end may hold part of a message.
+                    self.out.push(0);
+                    self.out.extend(&bytes[..length]);
+                }
+                Err(error) => tracing::error!("cannot send: {error}"),
+            }
+            self.sealed = self.sealed.saturating_add(1);
+            return;
+        }
         // Written to memory, which takes anything; every message fits its frame.
         if let Err(error) = self.sender.send(message) {
             tracing::error!("cannot send: {error}");
@@ -507,8 +529,16 @@ impl Thread {
             let now_us = self.began.elapsed().as_micros() as u64;
             let mut state = self.common.state();
             for &byte in &bytes[..taken] {
-                if let Some(Ok(packet)) = self.deframer.push(byte) {
-                    state.hear(&packet.message, now_us);
+                let heard = match &mut self.seal {
+                    Some(seal) => self.deframer.push_with(byte, |frame| seal.open(frame)),
+                    None => self.deframer.push(byte),
+                };
+                match heard {
+                    Some(Ok(packet)) => state.hear(&packet.message, now_us),
+                    Some(Err(error)) if error.is_undamaged() => {
+                        tracing::debug!("from the host: {error}");
+                    }
+                    _ => {}
                 }
             }
             state.counters = self.deframer.counters();

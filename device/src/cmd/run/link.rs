@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use device::line_key;
 use device::outbox::{self, Outbox, OutboxError};
 use device::session::Session;
 use embedded_io_adapters::std::FromStd;
@@ -18,6 +19,7 @@ use shared::wire::link::{SendError, Sender, WireFormat};
 use shared::wire::message::{
     Hello, MAX_LABELS, Message, Notice, NoticeCode, Report, SCHEMA_HASH, Thumbnail, shortened,
 };
+use shared::wire::seal::DeviceSession;
 
 use super::Args;
 use super::line::{Line, answer_timeout};
@@ -58,6 +60,10 @@ pub(super) struct DeliveryArgs {
     /// the disk is written to less often.
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=60_000))]
     outbox_delay: u64,
+    /// Seal every message with the key in this file (64 hexadecimal digits), which the host has too, and
+    /// hear nobody else.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Seconds to wait at the end for what is not acknowledged.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     linger: u64,
@@ -101,6 +107,12 @@ impl Link {
                     args.serial
                 );
             }
+            if args.delivery.key.is_some() {
+                bail!(
+                    "nobody greets at {}, and what is sealed answers a greeting: --key is for serial ports",
+                    args.serial
+                );
+            }
             if args.delivery.outbox.is_some() {
                 tracing::warn!(
                     "nobody acknowledges what is written to {}: the outbox is not used",
@@ -112,6 +124,16 @@ impl Link {
             (Out::Direct(Box::new(sender)), format)
         } else {
             let format = wire(Wire::Binary);
+            let key = args
+                .delivery
+                .key
+                .as_deref()
+                .map(line_key::read)
+                .transpose()?;
+            if key.is_some() && format == WireFormat::Text {
+                bail!("text cannot be sealed: leave out --key, or --wire text");
+            }
+            let seal = key.map(|key| DeviceSession::new(key, hello.epoch));
             let outbox = open_outbox(args, format, hello.epoch)?;
             hello.guarantee = outbox.as_ref().map_or(Guarantee::Once, Outbox::guarantee);
             let line = Line::open(
@@ -120,6 +142,7 @@ impl Link {
                 format,
                 hello.clone(),
                 outbox,
+                seal,
                 stop,
             )?;
             (Out::Line(line), format)

@@ -2,6 +2,7 @@
 //! small model files.
 
 pub mod board;
+pub mod digits;
 pub mod emulated;
 pub mod emulator;
 pub mod firmware;

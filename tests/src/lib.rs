@@ -14,3 +14,4 @@ pub mod parity;
 pub mod programs;
 pub mod recording;
 pub mod terminal;
+pub mod vivid;

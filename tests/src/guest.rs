@@ -147,6 +147,7 @@ const INIT: &str = "#!/bin/busybox sh
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
+export RUST_BACKTRACE=1
 depmod
 stty -echo
 echo '@@ready@@'

@@ -17,8 +17,7 @@ use crate::engine::{Engine, EngineError, InputShape};
 use crate::inference::{BufferLengths, Buffers, Inference, InferenceError, MAX_CHANNELS, Settings};
 use crate::onnx::{Calibration, Model, OnnxError};
 
-/// Most classes a model may have on Linux.
-pub const MAX_CLASSES: usize = 1024;
+pub use crate::onnx::limits::MAX_CLASSES;
 
 /// An engine of any kind.
 pub type AnyEngine = Box<dyn Engine<Error = EngineError> + Send>;

@@ -13,13 +13,13 @@ use tract_onnx::pb::ModelProto;
 use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::type_proto;
 use tract_onnx::prelude::{
-    Framework, InferenceModelExt, IntoRunnable, IntoTValue, TValue, TVec, Tensor, TractResult,
-    TypedRunnableModel,
+    Framework, InferenceModelExt, IntoRunnable, IntoTValue, TValue, TVec, Tensor, TractError,
+    TractResult, TypedRunnableModel,
 };
 
 use super::EngineError;
 use super::split::{HEAD, Runtime, STEM, SplitEngine, copy_logits, mask_shape};
-use crate::onnx::{DropoutSite, Model};
+use crate::onnx::{DropoutSite, Model, guarded};
 
 mod pool;
 mod standard;
@@ -180,8 +180,11 @@ fn compile(model: &ModelProto, passes: usize) -> TractResult<Plan> {
     if let Some(graph) = &mut model.graph {
         pool::rows_then_columns(graph);
     }
-    tract_onnx::onnx()
-        .model_for_proto_model(&model)?
-        .into_optimized()?
-        .into_runnable()
+    let compile = || {
+        tract_onnx::onnx()
+            .model_for_proto_model(&model)?
+            .into_optimized()?
+            .into_runnable()
+    };
+    guarded(compile, TractError::msg)
 }

@@ -7,11 +7,12 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, Tens
 use tract_onnx::prelude::{
     DatumType, InferenceFact, InferenceModel, InferenceModelExt, OutletId, TractError, TractResult,
 };
-use tract_onnx::tract_hir::infer::Factoid;
+use tract_onnx::tract_hir::infer::{Factoid, ShapeFactoid};
 
+use super::guard::guarded;
+use super::limits::{MAX_CONSTANTS, MAX_ELEMENTS};
 use super::network::Network;
 use super::proto::{Dim, value_info};
-use super::validate::MAX_ELEMENTS;
 use super::{OnnxError, one_line, validate};
 
 /// What is known about one tensor.
@@ -19,6 +20,8 @@ use super::{OnnxError, one_line, validate};
 pub(super) struct Fact {
     pub(super) data_type: DataType,
     pub(super) shape: Vec<usize>,
+    /// Whether its value depends on constants only.
+    pub(super) constant: bool,
     /// The value of an integer vector that depends on shapes and constants only.
     pub(super) integers: Option<Vec<i64>>,
 }
@@ -37,6 +40,10 @@ pub(super) struct Question<'a> {
 impl Question<'_> {
     /// Facts by tensor name, of those tensors about which all is known.
     pub(super) fn answer(&self) -> Result<Facts, OnnxError> {
+        guarded(|| self.ask(), OnnxError::Shapes)
+    }
+
+    fn ask(&self) -> Result<Facts, OnnxError> {
         let untyped = |name: &String| tract_onnx::pb::ValueInfoProto {
             name: name.clone(),
             ..Default::default()
@@ -72,12 +79,17 @@ impl Question<'_> {
             let fact = model.outlet_fact(*outlets.get(tensor)?).ok()?;
             usize::try_from(fact.shape.rank().concretize()?).ok()
         };
+        let mut room = MAX_CONSTANTS;
+        for tensor in self.initializers.values() {
+            let count = validate::elements(tensor).unwrap_or(0);
+            room = room.saturating_add(count);
+        }
         for node in self.nodes {
             validate::axes(node, |tensor| {
                 rank(&parsed.model, &parsed.outlets_by_name, tensor)
             })?;
             if let Some(outlet) = parsed.outlets_by_name.get(&node.output[0]) {
-                infer(&mut parsed.model, outlet.node).map_err(explain)?;
+                infer(&mut parsed.model, outlet.node, &mut room).map_err(explain)?;
             }
         }
         parsed.model.analyse(false).map_err(explain)?;
@@ -112,6 +124,7 @@ impl Question<'_> {
                 });
             let fact = Fact {
                 data_type,
+                constant: fact.value.is_concrete(),
                 shape,
                 integers,
             };
@@ -146,8 +159,9 @@ pub(super) fn one_image(network: &Network, dims: &[usize]) -> Result<Facts, Onnx
     .answer()
 }
 
-/// Works out what one node's inputs tell about its outputs.
-fn infer(model: &mut InferenceModel, id: usize) -> TractResult<()> {
+/// Works out what one node's inputs tell about its outputs. `room` is the elements that constants may
+/// still have: tract works them out at once.
+fn infer(model: &mut InferenceModel, id: usize, room: &mut usize) -> TractResult<()> {
     fn owned<'a>(facts: impl IntoIterator<Item = &'a InferenceFact>) -> Vec<InferenceFact> {
         facts.into_iter().cloned().collect()
     }
@@ -165,6 +179,19 @@ fn infer(model: &mut InferenceModel, id: usize) -> TractResult<()> {
     let observed = node.op.observe_outlets(model, node)?;
     let observed = observed.into_iter().map(|o| model.outlet_fact(o));
     let observed = owned(observed.collect::<TractResult<Vec<_>>>()?);
+    let op = &mut model.node_mut(id).op;
+    if inputs.iter().all(|fact| fact.value.is_concrete()) {
+        let (_, outputs, _) = op.infer_facts(
+            inputs.iter().collect(),
+            outputs.iter().collect(),
+            observed.iter().collect(),
+        )?;
+        for count in outputs.iter().filter_map(|fact| elements(&fact.shape)) {
+            *room = room
+                .checked_sub(count)
+                .ok_or_else(|| TractError::msg("its constants take too much memory"))?;
+        }
+    }
     let (_, outputs, _) = model.node_mut(id).op.infer(
         inputs.iter().collect(),
         outputs.iter().collect(),
@@ -174,6 +201,14 @@ fn infer(model: &mut InferenceModel, id: usize) -> TractResult<()> {
         model.set_outlet_fact(OutletId::new(id, slot), fact)?;
     }
     Ok(())
+}
+
+/// Number of elements of a shape, if that is known; `usize::MAX` if there is no such number.
+fn elements(shape: &ShapeFactoid) -> Option<usize> {
+    let count = shape.concretize()?.iter().try_fold(1_usize, |count, dim| {
+        count.checked_mul(usize::try_from(dim.as_i64()?).ok()?)
+    });
+    Some(count.unwrap_or(usize::MAX))
 }
 
 /// tract's type for sizes counts as the integers that ONNX declares them to be.

@@ -8,6 +8,7 @@ use shared::triage::Thresholds;
 use tract_onnx::pb::ModelProto;
 
 use super::OnnxError;
+use super::fields::field;
 use super::metadata::{CALIBRATION, THRESHOLDS, json};
 
 /// A promise about a model's thresholds: with probability `1 - delta` over the calibration frames,
@@ -58,14 +59,14 @@ impl Calibration {
         let mut out = Vec::with_capacity(file.len());
         let mut rest = file;
         while !rest.is_empty() {
-            let (number, field) = field(&mut rest).ok_or_else(not_onnx)?;
-            let ours = number == METADATA_PROPS && {
-                let alone = ModelProto::decode(field).map_err(|_| not_onnx())?;
+            let field = field(&mut rest).ok_or_else(not_onnx)?;
+            let ours = field.number == METADATA_PROPS && {
+                let alone = ModelProto::decode(field.all).map_err(|_| not_onnx())?;
                 let mut entries = alone.metadata_props.iter();
                 entries.any(|entry| [THRESHOLDS, CALIBRATION].contains(&entry.key.as_str()))
             };
             if !ours {
-                out.extend_from_slice(field);
+                out.extend_from_slice(field.all);
             }
         }
         // A message that follows another one adds to its lists.
@@ -112,35 +113,3 @@ fn percent(share: f64) -> f64 {
 
 /// The number of `metadata_props` in a model.
 const METADATA_PROPS: u64 = 14;
-
-/// Takes the first field off a protobuf message: its number and all its bytes.
-fn field<'a>(message: &mut &'a [u8]) -> Option<(u64, &'a [u8])> {
-    let all = *message;
-    let key = varint(message)?;
-    let length = match key & 7 {
-        0 => {
-            varint(message)?;
-            0
-        }
-        1 => 8,
-        2 => varint(message)?,
-        5 => 4,
-        _ => return None,
-    };
-    *message = message.get(usize::try_from(length).ok()?..)?;
-    Some((key >> 3, &all[..all.len() - message.len()]))
-}
-
-/// Takes a number of seven bits a byte, the lowest first, off a protobuf message.
-fn varint(message: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = message.split_first()?;
-        *message = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
-}

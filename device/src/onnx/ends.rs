@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use tract_onnx::pb::tensor_proto::DataType;
 
 use super::analysis::Facts;
+use super::limits::{MAX_CLASSES, MAX_ELEMENTS, MAX_PASS_VALUES, MAX_VALUES};
 use super::network::Network;
-use super::{LOGITS, OnnxError, validate};
+use super::{LOGITS, OnnxError};
 use crate::engine::InputShape;
 
 /// Sizes of one image with a batch axis of one in front.
@@ -31,7 +32,7 @@ pub(super) fn image_dims(network: &Network) -> Result<Vec<usize>, OnnxError> {
     let mut dims = vec![1];
     for size in rest {
         match size.map(usize::try_from) {
-            Some(Ok(n)) if (1..=validate::MAX_ELEMENTS).contains(&n) => dims.push(n),
+            Some(Ok(n)) if (1..=MAX_ELEMENTS).contains(&n) => dims.push(n),
             Some(_) => {
                 return Err(OnnxError::Input(format!(
                     "input {name} has a size that cannot be: {:?}",
@@ -51,7 +52,7 @@ pub(super) fn image_dims(network: &Network) -> Result<Vec<usize>, OnnxError> {
 /// The image that a model's input is for.
 pub(super) fn input_shape(name: &str, dims: &[usize]) -> Result<InputShape, OnnxError> {
     let values = dims.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-    let Some(values) = values.filter(|&n| n <= validate::MAX_ELEMENTS) else {
+    let Some(values) = values.filter(|&n| n <= MAX_ELEMENTS) else {
         return Err(OnnxError::Input(format!(
             "input {name} has the impossible shape {dims:?}"
         )));
@@ -110,6 +111,13 @@ pub(super) fn scores(network: &Network, facts: &Facts) -> Result<String, OnnxErr
             ))
         })?,
     };
+    if let Some(&[_, classes]) = facts.get(chosen).map(|fact| &fact.shape[..])
+        && classes > MAX_CLASSES
+    {
+        return Err(OnnxError::Output(format!(
+            "the output {chosen} has {classes} classes: {MAX_CLASSES} are supported"
+        )));
+    }
     if random_tensors(network).contains(chosen) {
         Ok(chosen.clone())
     } else {
@@ -117,6 +125,31 @@ pub(super) fn scores(network: &Network, facts: &Facts) -> Result<String, OnnxErr
             found: format!("its Dropout nodes do not lead to the output {chosen}"),
         })
     }
+}
+
+/// Refuses tensors that take more memory than there is on a small device: an engine holds those that
+/// depend on a live Dropout for a batch of passes.
+pub(super) fn activations(network: &Network, facts: &Facts) -> Result<(), OnnxError> {
+    let random = random_tensors(network);
+    for name in network.nodes.iter().filter_map(|node| node.output.first()) {
+        let Some(fact) = facts.get(name) else {
+            return Err(OnnxError::Shapes(format!(
+                "tensor {name} has a shape that is unknown, or none that can be"
+            )));
+        };
+        let count: usize = fact.shape.iter().product();
+        let (most, of) = if random.contains(name) {
+            (MAX_PASS_VALUES, "a pass")
+        } else {
+            (MAX_VALUES, "an image")
+        };
+        if count > most && !fact.constant {
+            return Err(OnnxError::Shapes(format!(
+                "tensor {name} has {count} values for {of}: {most} are supported"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Tensors that depend on a live Dropout.

@@ -19,8 +19,8 @@
 //! A model without live Dropout is an error ([`OnnxError::Deterministic`]), never a model with
 //! certain answers.
 //!
-//! Files are not trusted: they are checked before anything is computed from them, and weights
-//! outside the file are read from the model's own folder only.
+//! Files are not trusted: they are checked before anything is computed from them ([`limits`] says what
+//! they may ask for), and weights outside the file are read from the model's own folder only.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -39,6 +39,9 @@ mod dropout;
 mod ends;
 mod error;
 mod external;
+mod fields;
+mod guard;
+pub mod limits;
 mod liveness;
 mod metadata;
 mod network;
@@ -60,14 +63,15 @@ pub(crate) use split::PASSES_DIMENSION;
 use crate::engine::InputShape;
 pub(crate) use crate::engine::one_line;
 use analysis::Question;
+#[cfg(feature = "tract")]
+pub(crate) use guard::guarded;
+use limits::MAX_FILE;
 use network::Network;
 pub(crate) use network::fresh;
 use split::Cut;
 
 /// The ONNX operator sets this library reads.
 pub const OPSETS: RangeInclusive<i64> = 7..=24;
-/// Largest file the protobuf format allows.
-const MAX_FILE: u64 = (1 << 31) - 1;
 
 /// A model cut into stem and head, with what the file tells about itself.
 #[derive(Debug, Clone)]
@@ -114,6 +118,7 @@ impl Model {
         if bytes.is_empty() {
             return Err(OnnxError::Empty);
         }
+        fields::check(bytes)?;
         let mut model =
             ModelProto::decode(bytes).map_err(|e| OnnxError::NotOnnx(one_line(&e.to_string())))?;
         let Some(mut graph) = model.graph.take() else {
@@ -161,6 +166,7 @@ impl Model {
         let output = ends::scores(&network, &facts)?;
         network.keep_batch(&facts);
         network.prune(&output);
+        ends::activations(&network, &facts)?;
         if network.sites.is_empty() {
             return Err(deterministic(&network.idle));
         }

@@ -8,13 +8,9 @@ use std::collections::HashSet;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 
+use super::limits::{MAX_ELEMENTS, MAX_EXTENT};
 use super::proto::{attribute, element_size, node_name};
 use super::{OPSETS, OnnxError, bernoulli};
-
-/// No dimension, kernel, stride or padding of a classifier for small devices comes near this.
-const MAX_EXTENT: i64 = 1 << 16;
-/// Most elements one tensor may have (1 GiB of `f32`).
-pub(super) const MAX_ELEMENTS: usize = 1 << 28;
 
 fn invalid(reason: impl Into<String>) -> OnnxError {
     OnnxError::Invalid(reason.into())

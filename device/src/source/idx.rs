@@ -50,7 +50,11 @@ impl Idx {
         })
     }
 
-    fn parse(bytes: Vec<u8>, rank: usize) -> Result<Self, String> {
+    /// Reads the bytes of a file, which must have `rank` dimensions.
+    ///
+    /// # Errors
+    /// What is wrong, if they are no IDX file of that rank, or not exactly as many as it says.
+    pub fn parse(bytes: Vec<u8>, rank: usize) -> Result<Self, String> {
         let start = 4 + 4 * rank;
         let Some((magic, sizes)) = bytes
             .get(..start)

@@ -67,11 +67,11 @@ impl FromStr for PixelFormat {
 
 /// A frame that does not hold what its form promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Corrupt;
+pub struct Corrupt;
 
 /// Turns frames of one form and size into luma.
 #[derive(Debug)]
-pub(super) struct Luma {
+pub struct Luma {
     format: PixelFormat,
     width: usize,
     height: usize,
@@ -84,7 +84,8 @@ pub(super) struct Luma {
 impl Luma {
     /// For pictures of `width × height` whose rows begin `stride` bytes after each other; 0 if they
     /// follow closely. A JPEG picture has no rows, and its stride does not matter.
-    pub(super) fn new(format: PixelFormat, width: usize, height: usize, stride: usize) -> Self {
+    #[must_use]
+    pub fn new(format: PixelFormat, width: usize, height: usize, stride: usize) -> Self {
         let row = match format {
             PixelFormat::Yuyv => 2 * width,
             PixelFormat::Grey | PixelFormat::Nv12 | PixelFormat::Nv12m | PixelFormat::Mjpeg => {
@@ -101,12 +102,16 @@ impl Luma {
     }
 
     /// Width and height, in pixels.
-    pub(super) fn size(&self) -> (usize, usize) {
+    #[must_use]
+    pub fn size(&self) -> (usize, usize) {
         (self.width, self.height)
     }
 
     /// Writes the frame in `bytes` to `luma`, row-major.
-    pub(super) fn convert(&mut self, bytes: &[u8], luma: &mut Vec<u8>) -> Result<(), Corrupt> {
+    ///
+    /// # Errors
+    /// If the frame does not hold what its form promises.
+    pub fn convert(&mut self, bytes: &[u8], luma: &mut Vec<u8>) -> Result<(), Corrupt> {
         luma.resize(self.width * self.height, 0);
         let pixel = match self.format {
             PixelFormat::Mjpeg => return self.decode(bytes, luma),

@@ -20,9 +20,10 @@ use std::time::Duration;
 
 use crate::machine::monotonic;
 pub use camera::{CameraError, CameraOptions, PixelFormat};
-pub use gst::Video;
+pub use gst::{NoStream, Video, Y4m};
 pub use idx::{Idx, IdxError, Labelled};
-pub use pictures::{PictureError, is_picture, read_picture};
+pub use luma::{Corrupt, Luma};
+pub use pictures::{PictureError, decode_picture, is_picture, read_picture};
 use shared::image::{GrayFrame, ImageError};
 pub use v4l2::{CameraInfo, ControlInfo, FormatInfo, SizeInfo, cameras};
 

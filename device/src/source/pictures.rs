@@ -25,6 +25,9 @@ pub enum PictureError {
     /// Zero bytes long.
     #[error("picture {} is empty (0 bytes)", .0.display())]
     Empty(PathBuf),
+    /// Without rows or columns.
+    #[error("picture {} has no pixels", .0.display())]
+    NoPixels(PathBuf),
     /// Damaged, too large, or of a format not supported.
     #[error("picture {} cannot be decoded (PNG, JPEG, PGM and PPM are supported): {error}", path.display())]
     Decode {
@@ -50,6 +53,18 @@ pub fn is_picture(path: &Path) -> bool {
 /// # Errors
 /// If the file cannot be read or decoded.
 pub fn read_picture(path: &Path) -> Result<Frame, PictureError> {
+    let bytes = std::fs::read(path).map_err(|error| PictureError::Read {
+        path: path.to_owned(),
+        error,
+    })?;
+    decode_picture(bytes, path)
+}
+
+/// Decodes the bytes of a picture as 8-bit luma; `path` names it in errors.
+///
+/// # Errors
+/// If there are none, or they cannot be decoded.
+pub fn decode_picture(bytes: Vec<u8>, path: &Path) -> Result<Frame, PictureError> {
     let read = |error| PictureError::Read {
         path: path.to_owned(),
         error,
@@ -58,7 +73,6 @@ pub fn read_picture(path: &Path) -> Result<Frame, PictureError> {
         path: path.to_owned(),
         error,
     };
-    let bytes = std::fs::read(path).map_err(read)?;
     if bytes.is_empty() {
         return Err(PictureError::Empty(path.to_owned()));
     }
@@ -70,6 +84,9 @@ pub fn read_picture(path: &Path) -> Result<Frame, PictureError> {
     limits.max_image_height = Some(MAX_SIDE);
     reader.limits(limits);
     let picture = reader.decode().map_err(decode)?.into_luma8();
+    if picture.is_empty() {
+        return Err(PictureError::NoPixels(path.to_owned()));
+    }
     Ok(Frame {
         width: picture.width() as usize,
         height: picture.height() as usize,
@@ -101,6 +118,7 @@ mod tests {
             ("empty.png", &b""[..]),
             ("garbage.jpg", b"not a picture"),
             ("cut.png", b"\x89PNG\r\n\x1a\n\0\0"),
+            ("flat.pgm", b"P5 11 0 255\n"),
         ] {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).expect("written");

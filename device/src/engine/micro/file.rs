@@ -11,6 +11,7 @@ use shared::stopping::Delta;
 use shared::triage::Thresholds;
 use shared::wire::crc32;
 
+use super::layout::Layout;
 use super::record::{self, Chain, Record};
 use crate::engine::InputShape;
 use crate::engine::native::{Op, Pick, Shape};
@@ -173,6 +174,10 @@ impl<'a> PlanFile<'a> {
     /// Bytes of the largest plan: a mistaken length must not make a device read through all of its
     /// memory.
     pub const LONGEST: usize = 1 << 28;
+    /// Most words of working memory (256 MiB), which a few bytes of a plan could ask for.
+    pub const MOST_MEMORY: usize = 1 << 26;
+    /// Most multiplications of the stem and a pass: more would take a fast processor seconds.
+    pub const MOST_MULTIPLICATIONS: u64 = 1 << 34;
 
     /// Reads and checks the plan at the beginning of `bytes`, behind which there may be more: all of
     /// the flash that is meant for plans.
@@ -294,7 +299,23 @@ impl<'a> PlanFile<'a> {
         for op in self.head() {
             chain.op(&op?, false)?;
         }
-        chain.end()
+        chain.end()?;
+        if Layout::new(self).words() > Self::MOST_MEMORY {
+            return Err("it needs more than 256 MiB of working memory");
+        }
+        if self.multiplications() > Self::MOST_MULTIPLICATIONS {
+            return Err("a pass takes more than 17 thousand million multiplications");
+        }
+        Ok(())
+    }
+
+    /// Multiplications of the stem and of one pass, at most; a comparison counts like one.
+    #[must_use]
+    pub fn multiplications(&self) -> u64 {
+        let ops = self.stem().chain(self.head()).flatten();
+        ops.fold(0, |all: u64, op| {
+            all.saturating_add(record::multiplications(&op))
+        })
     }
 
     /// How weights and activations are written.

@@ -313,6 +313,27 @@ pub(super) fn is_last(conv: &Conv) -> bool {
         && output.height * output.width == 1
 }
 
+/// Multiplications of an operation, at most.
+pub(super) fn multiplications(op: &Op) -> u64 {
+    let values = |shape: Shape| {
+        let pixels = shape.height as u64 * shape.width as u64;
+        pixels.saturating_mul(shape.channels as u64)
+    };
+    // Of a kernel larger than the image, the image is read.
+    let windows = |geometry: &Geometry| {
+        let rows = geometry.kernel[0].min(geometry.input.height) as u64;
+        let columns = geometry.kernel[1].min(geometry.input.width) as u64;
+        values(geometry.output).saturating_mul(rows * columns)
+    };
+    match op {
+        Op::Conv(conv) => {
+            windows(&conv.geometry).saturating_mul(conv.geometry.input.channels as u64)
+        }
+        Op::MaxPool(geometry) | Op::AvgPool { geometry, .. } => windows(geometry),
+        Op::Relu(shape) | Op::Affine { shape, .. } | Op::Dropout { shape, .. } => values(*shape),
+    }
+}
+
 /// Refuses windows that lie outside of the image, even in part but for padding.
 fn window(geometry: &Geometry) -> Result<(), &'static str> {
     let refused = Err("a window does not fit its image");

@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use self::y4m::{NoStream, Reader as Y4m};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::live::{Camera, Stream};
@@ -279,7 +280,7 @@ impl Stream for Playing {
                     };
                 }
                 Ok(false) => {}
-                Err(y4m::NoStream) => return Err(self.failure()),
+                Err(NoStream) => return Err(self.failure()),
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

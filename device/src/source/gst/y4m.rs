@@ -18,7 +18,7 @@ struct Layout {
 
 /// The bytes of a stream that were not taken yet.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub struct Reader {
     buffer: Vec<u8>,
     size: Option<(usize, usize)>,
     layout: Option<Layout>,
@@ -26,15 +26,19 @@ pub(super) struct Reader {
 
 /// Why bytes are no such stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NoStream;
+pub struct NoStream;
 
 impl Reader {
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    /// Takes the bytes that come next.
+    pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// Width and height, once the header has come.
-    pub(super) fn size(&mut self) -> Result<Option<(usize, usize)>, NoStream> {
+    ///
+    /// # Errors
+    /// If the bytes are no such stream.
+    pub fn size(&mut self) -> Result<Option<(usize, usize)>, NoStream> {
         if self.size.is_none()
             && let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n')
         {
@@ -48,7 +52,10 @@ impl Reader {
     }
 
     /// The luma of the next frame, if it has come whole; `ended` says that no byte follows.
-    pub(super) fn frame(&mut self, luma: &mut Vec<u8>, ended: bool) -> Result<bool, NoStream> {
+    ///
+    /// # Errors
+    /// If the bytes are no such stream.
+    pub fn frame(&mut self, luma: &mut Vec<u8>, ended: bool) -> Result<bool, NoStream> {
         let Some((width, height)) = self.size()? else {
             return Ok(false);
         };

@@ -2,6 +2,7 @@
 //! small model files.
 
 pub mod board;
+pub mod digits;
 pub mod emulated;
 pub mod emulator;
 pub mod faults;
@@ -15,3 +16,4 @@ pub mod programs;
 pub mod recording;
 pub mod simulation;
 pub mod terminal;
+pub mod vivid;

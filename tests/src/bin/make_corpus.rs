@@ -194,7 +194,7 @@ fn pictures(write: Write<'_>) -> Result<()> {
             picture.write_to(&mut bytes, format)?;
             write("picture", &format!("{name}.{ending}"), bytes.get_ref())?;
             if format == ImageFormat::Jpeg {
-                let header = [3, 10, 6, 0, 0, 0];
+                let header = [4, 10, 6, 0, 0, 0];
                 write(
                     "camera",
                     &format!("mjpeg-{name}"),
@@ -203,7 +203,7 @@ fn pictures(write: Write<'_>) -> Result<()> {
             }
         }
     }
-    for (form, name) in [(0, "grey"), (1, "nv12"), (2, "yuyv")] {
+    for (form, name) in [(0, "grey"), (1, "nv12"), (2, "nv12m"), (3, "yuyv")] {
         let bytes = [&[form, 10, 6, 24, 0, 0][..], &[0x55; 24 * 11]].concat();
         write("camera", name, &bytes)?;
     }

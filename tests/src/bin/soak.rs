@@ -65,7 +65,7 @@ fn feed(pipe: PathBuf) -> Result<()> {
         let mut random = Random(1);
         // It ends when the device does.
         if let Ok(mut pipe) = File::options().write(true).open(pipe) {
-            while let Ok(digit) = set.images.item(random.below(10_000)) {
+            while let Some(digit) = set.images.item(random.below(10_000)) {
                 if pipe.write_all(digit).is_err() {
                     break;
                 }
@@ -221,6 +221,7 @@ fn run(minutes: f64, model: &Path) -> Result<()> {
         std::thread::sleep(interval.min(end.saturating_duration_since(Instant::now())));
         log.read()?;
         let (device, host) = (cost(&mut device)?, cost(&mut monitor)?);
+        let (median, p99) = (log.percentile(0.5), log.percentile(0.99));
         println!(
             "{:>8.1} {:>12} {:>14} {:>12} {:>14} {:>12} {:>9.2} {:>9.2}",
             began.elapsed().as_secs_f64() / 60.0,
@@ -229,8 +230,8 @@ fn run(minutes: f64, model: &Path) -> Result<()> {
             device.1,
             host.0,
             host.1,
-            log.percentile(0.5),
-            log.percentile(0.99)
+            median,
+            p99
         );
         log.latencies.clear();
         rows.push((device, host));

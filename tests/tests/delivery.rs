@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use device::outbox::{Options, Outbox};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::faults::{Faults, FaultyLine, Random};
@@ -181,11 +182,14 @@ fn a_device_that_is_killed_goes_on_where_it_was() {
     let epochs: BTreeSet<_> = reports.keys().map(|(epoch, _)| epoch).collect();
     assert!(epochs.len() > 3, "{epochs:?}");
     assert!(reports.len() > 20, "{} reports", reports.len());
-    let wires = fs::read_dir(&outbox).expect("it is there");
-    let bytes: u64 = wires
-        .map(|entry| entry.expect("listed").metadata().expect("there").len())
-        .sum();
-    assert!(bytes < 20_000, "{bytes} bytes are left");
+    let options = Options {
+        folder: Some(outbox),
+        limit: 1 << 20,
+        sync: Duration::ZERO,
+        timeout: Duration::from_secs(1),
+    };
+    let left = Outbox::open(&options, 1).expect("it is free");
+    assert!(left.is_empty(), "{:?}", left.found());
 }
 
 #[test]

@@ -29,6 +29,9 @@ use shared::wire::seal::{DeviceSession, MAX_SEALED};
 
 /// Bits that a serial line takes for a byte: a start and a stop bit go with eight of data.
 const BITS: u32 = 10;
+/// So much earlier than the line is idle the next message is handed over: a fast line would else wait
+/// for this thread more than it carries.
+const AHEAD: Duration = Duration::from_millis(2);
 /// The longest wait for anything.
 const TURN: Duration = Duration::from_millis(200);
 /// First and longest wait between two tries to open a line that was lost.
@@ -452,7 +455,8 @@ impl Thread {
                     break;
                 }
                 let now_us = self.began.elapsed().as_micros() as u64;
-                if self.port.is_some() && self.out.is_empty() && now >= self.busy_until {
+                let soon = now + AHEAD;
+                if self.port.is_some() && self.out.is_empty() && soon >= self.busy_until {
                     if let Some(message) = state.next(now_us) {
                         self.encode(&message);
                         state.is_idle = false;
@@ -469,8 +473,8 @@ impl Thread {
                 common.changed.notify_all();
                 if !self.out.is_empty() {
                     TURN
-                } else if now < self.busy_until {
-                    self.busy_until - now
+                } else if soon < self.busy_until {
+                    self.busy_until - soon
                 } else {
                     due.unwrap_or(TURN).min(TURN)
                 }

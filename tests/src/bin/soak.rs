@@ -193,7 +193,7 @@ fn run(minutes: f64, model: &Path) -> Result<()> {
                 "--outbox".to_owned(),
                 text(&outbox),
                 "--outbox-delay=1000".to_owned(),
-                "--linger=60".to_owned(),
+                "--linger=45".to_owned(),
                 "--stats".to_owned(),
             ],
         )

@@ -587,7 +587,7 @@ impl Thread {
             let state = self.common.state();
             let outbox = state.outbox.as_ref();
             outbox
-                .filter(|outbox| outbox.is_unanswered())
+                .filter(|outbox| outbox.is_unanswered() && outbox.waiting() > 0)
                 .map(Outbox::waiting)
         };
         match waiting {

@@ -11,6 +11,7 @@ use shared::image::{self, Fit, FrameStatistics, GrayFrame, ImageError, Normalisa
 use shared::stopping::{self, Delta, Record};
 use shared::triage::{Cause, Causes, Thresholds, Verdict};
 use shared::uncertainty::{Measures, PassAccumulator, UncertaintyError};
+use shared::wire::delivery::DeliveryStatistics;
 use shared::wire::message::{LineStatistics, Report, Statistics};
 
 use crate::engine::{Engine, InputShape};
@@ -159,6 +160,7 @@ impl<const N: usize> Outcome<N> {
             passes: m.passes,
             causes: self.causes,
             image: self.image,
+            ticket: None,
         }
     }
 }
@@ -454,6 +456,7 @@ impl Tally {
             by_cause: self.by_cause,
             failed: self.failed,
             line: LineStatistics::default(),
+            delivery: DeliveryStatistics::default(),
             stack_free: 0,
             uptime_us,
             last,

@@ -16,12 +16,16 @@ extern crate std;
 
 pub mod engine;
 pub mod inference;
+#[cfg(feature = "io")]
+pub mod line_key;
 #[cfg(feature = "log")]
 pub mod log;
 #[cfg(feature = "io")]
 pub mod machine;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+#[cfg(feature = "io")]
+pub mod outbox;
 #[cfg(feature = "io")]
 pub mod performance;
 #[cfg(feature = "io")]

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use serialport::TTYPort;
 
 /// How long one read or write waits before it looks at the stop flag.
@@ -127,6 +129,87 @@ impl SerialLine {
     }
 }
 
+/// What a line is ready for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ready {
+    /// Something has come, or the line hung up.
+    pub read: bool,
+    /// It takes something.
+    pub write: bool,
+}
+
+/// For a loop that waits for several things.
+impl SerialLine {
+    /// Waits until something comes, until the line takes something if `write` is asked for, until
+    /// `bell` can be read, or until `timeout` is over.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn wait(&self, write: bool, bell: BorrowedFd<'_>, timeout: Duration) -> io::Result<Ready> {
+        let fd = borrow(&self.port);
+        let mut wanted = PollFlags::IN;
+        wanted.set(PollFlags::OUT, write);
+        let mut waiting = [
+            PollFd::from_borrowed_fd(fd, wanted),
+            PollFd::from_borrowed_fd(bell, PollFlags::IN),
+        ];
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
+        match poll(&mut waiting, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let happened = waiting[0].revents();
+        Ok(Ready {
+            read: happened.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR),
+            write: happened.contains(PollFlags::OUT),
+        })
+    }
+
+    /// Reads what is there, without waiting; 0 if nothing is.
+    ///
+    /// # Errors
+    /// If the line hung up.
+    pub fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match rustix::io::read(borrow(&self.port), buffer) {
+            Ok(0) | Err(Errno::IO) => Err(self.hung_up()),
+            Ok(count) => Ok(count),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes as much as the line takes now, without waiting.
+    ///
+    /// # Errors
+    /// If the line hung up.
+    pub fn offer(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match rustix::io::write(borrow(&self.port), bytes) {
+            Ok(count) => Ok(count),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(Errno::IO) => Err(self.hung_up()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    // Not a broken pipe, which ends a program quietly: the host has to hear of it.
+    fn hung_up(&self) -> io::Error {
+        io::Error::new(
+            io::ErrorKind::NotConnected,
+            format!("{} hung up; was it unplugged?", self.path.display()),
+        )
+    }
+}
+
+#[allow(unsafe_code)]
+fn borrow(port: &TTYPort) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor is open for as long as `port` is borrowed, which is as long as what this
+    // returns.
+    unsafe { BorrowedFd::borrow_raw(port.as_raw_fd()) }
+}
+
 fn is_character_device(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_char_device())
@@ -138,10 +221,8 @@ fn is_terminal(path: &Path) -> bool {
 
 /// A blocking write to a terminal returns only when every byte is taken, whatever its time-out; the
 /// stop flag would not be seen.
-#[allow(unsafe_code)]
 fn set_nonblocking(port: &TTYPort) -> io::Result<()> {
-    // SAFETY: the descriptor is open for as long as `port` is borrowed, and the borrow ends here.
-    let fd = unsafe { BorrowedFd::borrow_raw(port.as_raw_fd()) };
+    let fd = borrow(port);
     fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?;
     Ok(())
 }
@@ -166,12 +247,8 @@ impl Write for SerialLine {
                             | io::ErrorKind::WouldBlock
                             | io::ErrorKind::Interrupted
                     ) => {}
-                // Not a broken pipe, which ends a program quietly: the host has to hear of it.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::NotConnected,
-                        format!("{} hung up; was it unplugged?", self.path.display()),
-                    ));
+                    return Err(self.hung_up());
                 }
                 result => return result,
             }

@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+mod link;
 mod models;
 mod monitor;
 mod pictures;
@@ -30,6 +31,7 @@ macro_rules! for_each_target {
             frames: wire::frames,
             requests: wire::requests,
             lines: wire::lines,
+            link: link::both_ends,
             replay: monitor::replay,
             onnx: models::onnx,
             metadata: models::metadata,

@@ -29,7 +29,7 @@ pub(crate) fn replay(bytes: &[u8]) {
             Message::Notice(notice) => summary.notice(notice.code),
             Message::Statistics(statistics) => summary.statistics(statistics),
             Message::Performance(performance) => summary.performance(performance),
-            Message::Hello(_) | Message::Thumbnail(_) => {}
+            Message::Hello(_) | Message::Thumbnail(_) | Message::Echo(_) => {}
         }
     }
     live.end();

@@ -30,7 +30,7 @@ pub(crate) fn camera(bytes: &[u8]) {
     else {
         return;
     };
-    let format = PixelFormat::ALL[usize::from(form % 4)];
+    let format = PixelFormat::ALL[usize::from(*form) % PixelFormat::ALL.len()];
     let [width, height] = [width, height].map(|side| usize::from(*side) + 1);
     let stride = usize::from(*stride) + usize::from(rest[0]) * 256;
     let mut converter = Luma::new(format, width, height, stride);

@@ -46,7 +46,11 @@ pub(crate) fn requests(bytes: &[u8]) {
         let length = length.expect("what was received can be sent");
         assert_eq!(packet, first(&mut RequestDeframer::new(), &again[..length]));
         match &packet.message {
-            Request::Greet => assembly.clear(),
+            Request::Greet(_) => assembly.clear(),
+            Request::Acknowledge(answer) => {
+                let _ = answer.covers(answer.next);
+            }
+            Request::Probe(_) => {}
             Request::Frame(part) => {
                 if let Ok(Some(frame)) = assembly.push(part) {
                     let pixels = usize::from(frame.width) * usize::from(frame.height);
@@ -93,7 +97,7 @@ fn read(message: &Message) {
         Message::Notice(notice) => {
             let _ = (notice.code.name(), notice.code.is_failure());
         }
-        Message::Statistics(_) | Message::Performance(_) => {}
+        Message::Statistics(_) | Message::Performance(_) | Message::Echo(_) => {}
     }
 }
 

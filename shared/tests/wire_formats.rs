@@ -16,8 +16,8 @@ use support::{hello, notice, performance, report, statistics, thumbnail};
 /// The protocol's fingerprint. If this fails, the messages have changed: devices in the field and
 /// hosts no longer understand each other, which the version must say.
 #[test]
-fn the_messages_are_those_of_version_2() {
-    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (2, 0x487C_DB16_0511_C39F));
+fn the_messages_are_those_of_version_3() {
+    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (3, 0x7BCD_E06B_6AD5_CC36));
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_report_is_one_readable_line() {
          predictive_entropy=0.2500 expected_entropy=0.1250 mutual_information=0.1250 \
          variation_ratio=0.0625 standard_deviation=0.5000 margin=0.8750 passes=100 \
          captured_us=1399996 age_us=1800 latency_us=7200 mean=0.1250 black=0.0625 white=0.8750 \
-         contrast=0.2500 sharpness=0.5000 saturated=0.0000 plateau=0.7500"
+         contrast=0.2500 sharpness=0.5000 saturated=0.0000 plateau=0.7500 ticket=000000000000feed,5,2"
     );
     assert_eq!(crc, format!("{:08X}\r\n", crc32(content.as_bytes())));
 }
@@ -50,7 +50,7 @@ fn a_report_is_one_readable_line() {
 fn greetings_and_totals_are_lines_too() {
     let text = line(0, &hello());
     let start = format!(
-        "HELLO seq=0 protocol=2 schema={SCHEMA_HASH:016x} device=bench-camera software=0.1.0 \
+        "HELLO seq=0 protocol=3 schema={SCHEMA_HASH:016x} device=bench-camera software=0.1.0 \
          engine=tract model=deadbeef input=1x28x20 classes=3 labels=cat,dog,a%20bird passes=100 seed=42 \
          max_black=0.800000 max_plateau=0.500000 "
     );
@@ -58,7 +58,7 @@ fn greetings_and_totals_are_lines_too() {
     let text = line(3, &statistics());
     assert!(text.starts_with(
         "STATISTICS seq=3 frames=100 accepted=80 flagged=20 by_cause=1,2,3,4,5,6,7,8,9 failed=2 \
-         received=700 corrupt=3 lost=4 overruns=5 stack_free=1024 uptime_us=12345678 last=true *"
+         received=700 corrupt=3 lost=4 overruns=5 stack_free=1024 uptime_us=12345678 last=true delivery=15,5,6,1,8 *"
     ));
     let text = line(4, &notice());
     assert!(text.starts_with(
@@ -84,7 +84,8 @@ fn greetings_and_totals_are_lines_too() {
 fn notices_keep_their_numbers_and_names() {
     let names = "plan_missing plan_version plan_length plan_checksum plan_schema plan_content \
                  plan_memory plan_format panicked watchdog_reset frame_refused frame_incomplete \
-                 stack_low camera_lost camera_back model_swapped model_refused model_rolled_back";
+                 stack_low camera_lost camera_back model_swapped model_refused model_rolled_back \
+                 outbox_full outbox_failed";
     assert_eq!(NoticeCode::ALL.map(NoticeCode::name).join(" "), names);
     for (number, code) in NoticeCode::ALL.into_iter().enumerate() {
         let mut bytes = [0; 1];
@@ -301,7 +302,7 @@ fn undamaged_frames_of_other_builds_are_told_from_damage() {
 
 #[test]
 fn another_version_is_named_on_both_sides() {
-    let text = line(0, &hello()).replace("protocol=2", "protocol=7");
+    let text = line(0, &hello()).replace("protocol=3", "protocol=7");
     let (content, _) = text.rsplit_once(" *").expect("a checksum");
     let error = decoded(&signed(content)).expect_err("another version");
     assert_eq!(
@@ -313,7 +314,7 @@ fn another_version_is_named_on_both_sides() {
     );
     assert_eq!(
         error.to_string(),
-        "the sender speaks protocol version 7, this side version 2: update the receiver"
+        "the sender speaks protocol version 7, this side version 3: update the receiver"
     );
     let mut receiver = Receiver::detect();
     let got: Vec<_> = signed(content)

@@ -3,14 +3,20 @@
 mod support;
 
 use proptest::prelude::*;
+use shared::wire::delivery::{Acknowledgement, Stream};
 use shared::wire::frame::{self, Deframer, MAX_FRAME};
 use shared::wire::link::Receiver;
 use shared::wire::message::{LineStatistics, NoticeCode, Packet};
 use shared::wire::request::{
-    self, Assembly, FramePart, MAX_PIXELS, MAX_REQUEST, Received, Request, RequestDeframer,
+    self, Assembly, FramePart, Greeting, MAX_PIXELS, MAX_REQUEST, Probe, Received, Request,
+    RequestDeframer,
 };
 use shared::wire::{EncodeError, FrameError, LinkCounters};
 use support::any_message;
+
+fn greet() -> Request {
+    Request::Greet(Greeting::default())
+}
 
 fn encoded(sequence: u32, request: &Request) -> Vec<u8> {
     let mut out = [0; MAX_REQUEST];
@@ -56,7 +62,20 @@ fn any_part() -> impl Strategy<Value = FramePart> {
 }
 
 fn any_request() -> impl Strategy<Value = Request> {
-    prop_oneof![1 => Just(Request::Greet), 4 => any_part().prop_map(Request::Frame)]
+    let stream = prop::sample::select(vec![Stream::Reports, Stream::Pictures]);
+    prop_oneof![
+        1 => any::<u64>().prop_map(|challenge| Request::Greet(Greeting { challenge })),
+        4 => any_part().prop_map(Request::Frame),
+        2 => (stream, any::<u64>(), any::<u32>(), any::<u64>()).prop_map(
+            |(stream, epoch, next, come)| Request::Acknowledge(Acknowledgement {
+                stream,
+                epoch,
+                next,
+                come,
+            })
+        ),
+        1 => any::<u64>().prop_map(|sent_us| Request::Probe(Probe { sent_us })),
+    ]
 }
 
 #[test]
@@ -88,10 +107,10 @@ fn a_greeting_at_zero_begins_a_new_sequence() {
     let mut deframer = in_step();
     let frame = Request::Frame(part(0, (1, 1), 0, &[1]));
     for (sequence, request) in [
-        (0, &Request::Greet),
+        (0, &greet()),
         (1, &frame),
         (4, &frame),
-        (0, &Request::Greet),
+        (0, &greet()),
         (1, &frame),
     ] {
         let got = received(&mut deframer, &encoded(sequence, request));
@@ -121,10 +140,7 @@ fn a_greeting_at_zero_begins_a_new_sequence() {
 #[test]
 fn one_flipped_bit_is_always_detected() {
     let good = |sequence| encoded(sequence, &Request::Frame(part(9, (2, 1), 0, &[0, 255])));
-    for damaged in [
-        Request::Greet,
-        Request::Frame(part(8, (28, 28), 128, &[7; 128])),
-    ] {
+    for damaged in [greet(), Request::Frame(part(8, (28, 28), 128, &[7; 128]))] {
         let bytes = encoded(1, &damaged);
         for bit in 0..bytes.len() * 8 {
             let mut wrong = bytes.clone();
@@ -264,10 +280,10 @@ proptest! {
         prop_assert_eq!(deframer.counters().received, 0);
         // In step again after one delimiter.
         deframer.push(0);
-        let greeting = encoded(7, &Request::Greet);
+        let greeting = encoded(7, &greet());
         prop_assert_eq!(
             received(&mut deframer, &greeting),
-            [Ok(Packet { sequence: 7, message: Request::Greet })]
+            [Ok(Packet { sequence: 7, message: greet() })]
         );
     }
 
@@ -327,7 +343,7 @@ proptest! {
 fn an_echo_is_told_in_words_and_says_nothing_of_the_format() {
     let mut receiver = Receiver::detect();
     receiver.push(0);
-    let heard: Vec<_> = encoded(0, &Request::Greet)
+    let heard: Vec<_> = encoded(0, &greet())
         .into_iter()
         .filter_map(|byte| receiver.push(byte))
         .collect();

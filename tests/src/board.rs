@@ -14,6 +14,7 @@ use device::session::{Options, Session};
 use embedded_io_adapters::std::FromStd;
 use shared::image::GrayFrame;
 use shared::wire::Packet;
+use shared::wire::delivery::Guarantee;
 use shared::wire::link::{Sender, WireFormat};
 use shared::wire::message::{
     Hello, LineStatistics, Message, Notice, NoticeCode, SCHEMA_HASH, Statistics, shortened,
@@ -102,14 +103,14 @@ impl Firmware {
             for &byte in &bytes[..count] {
                 match self.requests.push(byte) {
                     Some(Ok(Packet {
-                        message: Request::Greet,
+                        message: Request::Greet(_),
                         ..
                     })) => self.greet(),
                     Some(Ok(Packet {
                         message: Request::Frame(part),
                         ..
                     })) => self.take(&part),
-                    Some(Err(_)) | None => {}
+                    Some(_) | None => {}
                 }
             }
         }
@@ -143,6 +144,9 @@ impl Firmware {
             passes: PASSES,
             seed: *seed,
             thresholds: inference.settings().thresholds,
+            epoch: 0,
+            challenge: 0,
+            guarantee: Guarantee::Once,
         })
     }
 

@@ -2,8 +2,10 @@
 //! small model files.
 
 pub mod board;
+pub mod digits;
 pub mod emulated;
 pub mod emulator;
+pub mod faults;
 pub mod firmware;
 pub mod guest;
 pub mod line;
@@ -12,4 +14,6 @@ pub mod networks;
 pub mod parity;
 pub mod programs;
 pub mod recording;
+pub mod simulation;
 pub mod terminal;
+pub mod vivid;

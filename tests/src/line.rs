@@ -2,13 +2,14 @@
 //! cut and disturb.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
@@ -30,6 +31,8 @@ struct End {
 fn end() -> End {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
         .expect("pseudo-terminals are available");
+    let flags = fcntl_getfl(&master).expect("a file has flags");
+    fcntl_setfl(&master, flags | OFlags::NONBLOCK).expect("set");
     grantpt(&master).expect("granted");
     unlockpt(&master).expect("unlocked");
     let path = ptsname(&master, Vec::new()).expect("a pseudo-terminal has a name");
@@ -49,13 +52,27 @@ fn end() -> End {
     }
 }
 
-/// Takes what has come at one end to the other.
-fn carry(from: &mut End, to: &mut End, disturb: &mut impl FnMut(&[u8]) -> Vec<u8>) {
+/// Takes what has come at one end to the other, which may take its time.
+fn carry(
+    from: &mut End,
+    to: &mut End,
+    disturb: &mut impl FnMut(&[u8]) -> Vec<u8>,
+    stopped: &AtomicBool,
+) {
     let mut bytes = [0; 512];
     let count = from.master.read(&mut bytes).expect("the line is whole");
-    to.master
-        .write_all(&disturb(&bytes[..count]))
-        .expect("relayed");
+    let out = disturb(&bytes[..count]);
+    let mut rest = &out[..];
+    while !rest.is_empty() && !stopped.load(Ordering::Relaxed) {
+        match to.master.write(rest) {
+            Ok(count) => rest = &rest[count..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let mut full = [PollFd::new(&to.master, PollFlags::OUT)];
+                poll(&mut full, Some(&POLL)).expect("polled");
+            }
+            Err(error) => panic!("relayed: {error}"),
+        }
+    }
 }
 
 /// What carries the bytes.
@@ -137,10 +154,10 @@ impl SerialLine {
                 poll(&mut waiting, Some(&POLL)).expect("polled");
                 let [from_device, from_host] = waiting.map(|end| !end.revents().is_empty());
                 if from_device {
-                    carry(device, host, &mut to_host);
+                    carry(device, host, &mut to_host, &stopped);
                 }
                 if from_host {
-                    carry(host, device, &mut to_device);
+                    carry(host, device, &mut to_device, &stopped);
                 }
             }
         });

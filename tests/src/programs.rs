@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 #[must_use]
 pub fn path(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("a running test has a path");
-    let folder = this
-        .ancestors()
-        .nth(2)
-        .expect("tests lie in target/<profile>/deps");
+    let folder = this.parent().expect("a program lies in a folder");
+    // Tests lie in target/<profile>/deps, programs beside that.
+    let folder = match folder.parent() {
+        Some(parent) if folder.ends_with("deps") => parent,
+        _ => folder,
+    };
     let program = folder.join(name);
     assert!(
         program.is_file(),

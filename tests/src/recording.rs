@@ -6,6 +6,7 @@ use std::path::Path;
 use embedded_io_adapters::std::FromStd;
 use shared::image::FrameStatistics;
 use shared::triage::{Cause, Causes, Thresholds};
+use shared::wire::delivery::Guarantee;
 use shared::wire::link::{Sender, WireFormat};
 use shared::wire::message::{
     Hello, Message, Notice, NoticeCode, Report, SCHEMA_HASH, Thumbnail, shortened,
@@ -34,6 +35,9 @@ pub fn recording(path: &Path, frames: u8) {
         passes: 50,
         seed: 1,
         thresholds: Thresholds::OFF,
+        epoch: 0,
+        challenge: 0,
+        guarantee: Guarantee::Once,
     }));
     for frame in 0..frames {
         let flagged = frame % 4 == 3;
@@ -66,6 +70,7 @@ pub fn recording(path: &Path, frames: u8) {
                 saturated: 0.0,
                 plateau: 0.0,
             },
+            ticket: None,
         }));
         if flagged {
             let bright = 255 - frame;

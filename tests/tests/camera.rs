@@ -1,81 +1,24 @@
 //! The device program with a real V4L2 camera, the kernel's virtual one, on machines in QEMU: digits
 //! played into the camera are reported over a serial line to the host's monitor outside, and a camera
-//! that drops frames, stalls, fails or is unplugged is told and waited for.
+//! that drops frames, stalls, fails or is unplugged is told and waited for. The flag pin follows, on the
+//! machine that has one.
 
 use std::io::{BufRead, BufReader};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tests::digits::{self, HEIGHT, PASSES, WIDTH};
 use tests::guest::{Guest, Processor};
 use tests::line::SerialLine;
 use tests::model;
-use tests::programs::{Running, command, succeed};
+use tests::programs::{Running, command};
+use tests::vivid;
 
-/// The camera's pictures.
-const WIDTH: usize = 640;
-const HEIGHT: usize = 480;
 /// How long anything may take to show on the line: emulated machines are slow, and not alone.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Passes a frame.
-const PASSES: &str = "16";
-
-/// A test digit as the camera's picture: as high as this, in the middle.
-fn picture(digit: &[u8]) -> Vec<u8> {
-    let left = (WIDTH - HEIGHT) / 2;
-    let mut picture = vec![0; WIDTH * HEIGHT];
-    for (y, row) in picture.chunks_exact_mut(WIDTH).enumerate() {
-        for (x, pixel) in row[left..left + HEIGHT].iter_mut().enumerate() {
-            *pixel = digit[y * 28 / HEIGHT * 28 + x * 28 / HEIGHT];
-        }
-    }
-    picture
-}
-
-/// Pictures of three test digits of different classes that the model accepts and classifies rightly
-/// when it gets them as files, and these classes.
-fn digits() -> Vec<(u64, Vec<u8>)> {
-    let folder = device::source::cache_folder()
-        .expect("a home folder")
-        .join("data/mnist");
-    let set = device::source::Labelled::open(&folder, false).expect("scripts/setup has got it");
-    let pictures: Vec<_> = (0..40)
-        .map(|index| picture(set.images.item(index).expect("10,000 digits")))
-        .collect();
-    let files = tempfile::tempdir().expect("temporary folder");
-    for (index, picture) in pictures.iter().enumerate() {
-        let mut file = format!("P5 {WIDTH} {HEIGHT} 255\n").into_bytes();
-        file.extend(picture);
-        std::fs::write(files.path().join(format!("{index:03}.pgm")), file).expect("written");
-    }
-    let model = model::trained();
-    let text = succeed(
-        "device",
-        [
-            "run",
-            "--model",
-            model.to_str().expect("a plain path"),
-            "--source",
-            files.path().to_str().expect("a plain path"),
-            "--passes",
-            PASSES,
-        ],
-    );
-    let mut chosen: Vec<(u64, Vec<u8>)> = Vec::new();
-    let reports = text.lines().filter(|line| line.starts_with("REPORT"));
-    for (index, report) in reports.enumerate() {
-        let class = u64::from(set.labels.item(index).expect("a label")[0]);
-        let is_right = report.contains(&format!(" class={class} "));
-        let is_new = chosen.iter().all(|(other, _)| *other != class);
-        if is_right && is_new && report.contains(" verdict=accept ") && chosen.len() < 3 {
-            chosen.push((class, pictures[index].clone()));
-        }
-    }
-    assert_eq!(chosen.len(), 3, "of 40 digits three are accepted: {text}");
-    chosen
-}
-
 /// What the monitor outside says, line by line.
 struct Monitor {
     rows: Receiver<Value>,
@@ -145,44 +88,41 @@ impl Monitor {
     }
 }
 
-/// Loads the camera: an HDMI input that is fed by an output of the same kind.
-const LOAD: &str = "modprobe vivid n_devs=1 num_inputs=1 input_types=0x3 num_outputs=1 output_types=0x1 node_types=0x101";
+/// The line of the Arm board's GPIO controller that is the flag pin; the PC has no such controller.
+const PIN: &str = "gpiochip0:5";
 
-/// Plugs the camera in, with a signal of 640 x 480 pixels.
-fn plug(guest: &mut Guest) {
-    guest.run(LOAD);
-    guest.run("for d in 0 1; do v4l2-ctl -d /dev/video$d --set-dv-bt-timings index=0; done");
+/// Waits until the flag pin has this level, by the controller's driver.
+#[track_caller]
+fn wait_for_pin(guest: &mut Guest, processor: Processor, level: &str) {
+    if processor == Processor::Aarch64 {
+        guest.run(&format!(
+            "timeout 10 sh -c \"until grep -q 'mcdropout-flag.* out {level}' /sys/kernel/debug/gpio; do sleep 0.1; done\""
+        ));
+    }
 }
 
-/// Shows a picture to the camera until another is shown.
-fn show(guest: &mut Guest, name: &str) {
-    hide(guest);
-    guest.run("v4l2-ctl -d /dev/video1 --set-fmt-video-out width=640,height=480,pixelformat=GREY");
-    guest.run(&format!(
-        "v4l2-ctl -d /dev/video1 --stream-out-mmap --stream-loop --stream-from=/{name} >/dev/null 2>&1 & echo $! >/tmp/player"
-    ));
-}
-
-fn hide(guest: &mut Guest) {
-    guest.run("if [ -e /tmp/player ]; then kill $(cat /tmp/player); rm /tmp/player; sleep 0.2; fi");
-}
-
-fn set(guest: &mut Guest, control: &str) {
-    guest.run(&format!("v4l2-ctl -d /dev/video0 --set-ctrl {control}"));
+/// The level at which a device that has ended left the flag pin.
+#[track_caller]
+fn level_left(guest: &mut Guest) -> String {
+    guest.run("pin=$(($(cat /sys/class/gpio/gpiochip*/base) + 5)); cd /sys/class/gpio; echo $pin >export; cat gpio$pin/value; echo $pin >unexport")
 }
 
 fn camera_on(processor: Processor) {
-    let digits = digits();
+    let digits = digits::accepted();
     let line = SerialLine::clean();
-    let mut files: Vec<(String, Vec<u8>)> = digits
-        .iter()
-        .map(|(class, picture)| (format!("digit{class}"), picture.clone()))
-        .collect();
-    files.push(("blank".to_owned(), vec![128; WIDTH * HEIGHT]));
-    files.push((
-        "model.onnx".to_owned(),
-        std::fs::read(model::trained()).expect("the model"),
-    ));
+    let mut files: Vec<(String, Vec<u8>)> = vec![
+        ("blank".to_owned(), vec![128; WIDTH * HEIGHT]),
+        (
+            "model.onnx".to_owned(),
+            std::fs::read(model::trained()).expect("the model"),
+        ),
+    ];
+    for (class, picture) in &digits {
+        files.push((format!("digit{class}"), picture.clone()));
+    }
+    for format in FORMATS {
+        files.push((format!("digit.{}", format.code), (format.of)(&digits[0].1)));
+    }
     let files: Vec<_> = files
         .iter()
         .map(|(name, content)| (name.as_str(), content.clone()))
@@ -190,19 +130,44 @@ fn camera_on(processor: Processor) {
     let began = Instant::now();
     let mut guest = Guest::boot(processor, &files, &line.device());
     eprintln!("booted in {:.1} s", began.elapsed().as_secs_f64());
-    plug(&mut guest);
-    refusals(&mut guest);
+    guest.run("mount -t debugfs debug /sys/kernel/debug");
+    let classes: Vec<u64> = digits.iter().map(|(class, _)| *class).collect();
+    let stages = catch_unwind(AssertUnwindSafe(|| {
+        vivid::plug(&mut guest, "");
+        refusals(&mut guest);
+        run_through_faults(&mut guest, processor, &line, &classes);
+        forms(&mut guest, processor, classes[0]);
+    }));
+    if let Err(panic) = stages {
+        // It may be the guest that does not answer: this panics then, with what it said last.
+        let (_, state) = guest.try_run("cat /tmp/log; ps | grep -v ' \\['; dmesg | tail -20");
+        eprintln!("the guest: {state}");
+        resume_unwind(panic);
+    }
+    eprintln!("done after {:.1} s", began.elapsed().as_secs_f64());
+}
 
-    let monitor = Monitor::start(&line);
+/// A run over the serial line in which the camera meets every fault.
+fn run_through_faults(guest: &mut Guest, processor: Processor, line: &SerialLine, digits: &[u64]) {
+    let pin = match processor {
+        Processor::Aarch64 => format!("--flag-pin {PIN}"),
+        Processor::X86_64 => String::new(),
+    };
+    let monitor = Monitor::start(line);
     guest.run(&format!(
-        "device run --model /model.onnx --passes {PASSES} --serial {} --hello-interval 2 \
+        "device run --model /model.onnx --passes {PASSES} --serial {} --hello-interval 2 {pin} \
          --source v4l2:/dev/video0 --camera-format grey --control loop_video=1,osd_text_mode=2 \
          >/tmp/log 2>&1 & echo $! >/tmp/device",
         processor.port()
     ));
+    vivid::show(guest, "blank", "GREY");
+    monitor.settle("flag of a blank picture", |row| {
+        row["verdict"] == "flag" && row["causes"].to_string().contains("low-contrast")
+    });
+    wait_for_pin(guest, processor, "hi");
     let mut ages = Vec::new();
-    for (class, _) in &digits {
-        show(&mut guest, &format!("digit{class}"));
+    for class in digits {
+        vivid::show(guest, &format!("digit{class}"), "GREY");
         let frames = monitor.settle(&format!("digit {class}"), |row| row["class"] == *class);
         ages.extend(
             frames
@@ -210,45 +175,40 @@ fn camera_on(processor: Processor) {
                 .map(|row| row["latency_us"].as_u64().expect("a time")),
         );
     }
+    wait_for_pin(guest, processor, "lo");
     ages.sort_unstable();
     eprintln!(
         "from capture to verdict: median {:.1} ms",
         ages[ages.len() / 2] as f64 / 1000.0
     );
-    show(&mut guest, "blank");
-    monitor.settle("flag of a blank picture", |row| {
-        row["verdict"] == "flag" && row["causes"].to_string().contains("low-contrast")
-    });
 
     // Frames that the driver loses are counted, and those that come are judged.
-    set(&mut guest, "percentage_of_dropped_buffers=50");
+    vivid::set(guest, "percentage_of_dropped_buffers=50");
     monitor.settle("frames of a camera that drops some", |_| true);
     // No frames at all: the driver stalls.
-    set(&mut guest, "percentage_of_dropped_buffers=100");
+    vivid::set(guest, "percentage_of_dropped_buffers=100");
     let lost = monitor.notice("camera_lost");
     assert!(
         lost["notice"]["text"].to_string().contains("no frame"),
         "{lost}"
     );
-    set(&mut guest, "percentage_of_dropped_buffers=0");
+    wait_for_pin(guest, processor, "hi");
+    vivid::set(guest, "percentage_of_dropped_buffers=0");
     monitor.notice("camera_back");
-    monitor.settle("reports after the stall", |_| true);
-    if processor == Processor::Aarch64 {
-        // Behind an error of the driver this machine reports nothing for a minute or more; why is not
-        // known. What follows is tested on the other.
-        return;
-    }
-    // The driver fails.
-    set(&mut guest, "inject_fatal_streaming_error=1");
+    let last = digits.last().expect("three digits");
+    monitor.settle("the digit after the stall", |row| row["class"] == *last);
+    wait_for_pin(guest, processor, "lo");
+    // The driver fails, and with the camera what plays into it.
+    vivid::set(guest, "inject_fatal_streaming_error=1");
     monitor.notice("camera_lost");
     monitor.notice("camera_back");
     // The camera is unplugged, its driver unloaded, and it is plugged in again.
-    hide(&mut guest);
-    set(&mut guest, "disconnect=1");
+    vivid::hide(guest);
+    vivid::set(guest, "disconnect=1");
     monitor.notice("camera_lost");
-    guest
-        .run("for i in $(seq 50); do rmmod vivid && break; sleep 0.2; done; ! test -e /dev/video0");
-    guest.run(LOAD);
+    wait_for_pin(guest, processor, "hi");
+    vivid::unload(guest);
+    guest.run(vivid::LOAD);
     monitor.notice("camera_back");
     monitor.settle("reports of the camera that came back", |_| true);
 
@@ -273,6 +233,93 @@ fn camera_on(processor: Processor) {
     assert!(counted("captured") > 50, "{log}");
     assert!(counted("lost by the driver") > 0, "{log}");
     assert_eq!(counted("times back"), 3, "{log}");
+    if processor == Processor::Aarch64 {
+        assert_eq!(level_left(guest), "1");
+    }
+}
+
+/// A form of pictures, and how a grey picture is one.
+struct Form {
+    name: &'static str,
+    code: &'static str,
+    of: fn(&[u8]) -> Vec<u8>,
+}
+
+const FORMATS: [Form; 4] = [
+    Form {
+        name: "grey",
+        code: "GREY",
+        of: <[u8]>::to_vec,
+    },
+    Form {
+        name: "yuyv",
+        code: "YUYV",
+        of: |luma| luma.iter().flat_map(|luma| [*luma, 128]).collect(),
+    },
+    Form {
+        name: "nv12",
+        code: "NV12",
+        of: with_chroma,
+    },
+    Form {
+        name: "nv12m",
+        code: "NM12",
+        of: with_chroma,
+    },
+];
+
+fn with_chroma(luma: &[u8]) -> Vec<u8> {
+    [luma, &vec![128; luma.len() / 2]].concat()
+}
+
+/// Every form of pictures of a camera with the multi-planar interface, and crops.
+fn forms(guest: &mut Guest, processor: Processor, digit: u64) {
+    vivid::unload(guest);
+    vivid::plug(guest, "multiplanar=2");
+    let accepted = format!(" verdict=accept causes=none class={digit} ");
+    let device = format!(
+        "device run --model /model.onnx --passes {PASSES} --source v4l2:/dev/video0 --control loop_video=1,osd_text_mode=2 --limit 2"
+    );
+    for Form { name, code, .. } in FORMATS {
+        vivid::show(guest, &format!("digit.{code}"), code);
+        let text = guest.run(&format!("{device} --camera-format {name} 2>&1"));
+        assert!(text.contains(&format!("640x480 {name}")), "{text}");
+        assert_eq!(text.matches(&accepted).count(), 2, "{name}: {text}");
+    }
+
+    let crop = format!("{device} --camera-format grey --camera-crop");
+    vivid::show(guest, "digit.GREY", "GREY");
+    let pin = match processor {
+        Processor::Aarch64 => format!("--flag-pin {PIN}:active-low"),
+        Processor::X86_64 => String::new(),
+    };
+    let text = guest.run(&format!("{crop} 80,0,480,480 {pin} 2>&1"));
+    assert!(text.contains("480x480 grey of 80,0,480,480"), "{text}");
+    assert_eq!(text.matches(&accepted).count(), 2, "{text}");
+    if processor == Processor::Aarch64 {
+        assert_eq!(level_left(guest), "0");
+    }
+    // A corner in which there is nothing.
+    let text = guest.run(&format!("{crop} 0,0,64,64 --camera-size 32x32 2>&1"));
+    assert!(text.contains("32x32 grey of 0,0,64,64"), "{text}");
+    assert_eq!(text.matches("underexposed").count(), 2, "{text}");
+
+    let refused = |guest: &mut Guest, rectangle: &str, words: &str| {
+        let (code, text) = guest.try_run(&format!("{crop} {rectangle} 2>&1"));
+        assert_eq!(code, 1, "{text}");
+        let last = text.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with("error: ") && last.contains(words),
+            "{last}"
+        );
+    };
+    refused(
+        guest,
+        "600,0,480,480",
+        "has no crop 600,0,480,480; it has 160,0,480,480",
+    );
+    vivid::set(guest, "enable_capture_cropping=0");
+    refused(guest, "80,0,480,480", "cannot crop: use --crop");
 }
 
 /// What a camera has not is told in one line that says what it has.
@@ -308,13 +355,6 @@ fn refusals(guest: &mut Guest) {
             last.starts_with("error: ") && last.contains(words),
             "{options}: {last}"
         );
-    }
-    for format in ["yuyv", "nv12"] {
-        let text = guest.run(&format!(
-            "device run --model /model.onnx --passes 2 --source v4l2:/dev/video0 --camera-format {format} --limit 2 2>&1"
-        ));
-        assert_eq!(text.matches("REPORT").count(), 2, "{text}");
-        assert!(text.contains(&format!("640x480 {format}")), "{text}");
     }
     let listed = guest.run("device cameras --json");
     let cameras: Value = serde_json::from_str(&listed).expect("JSON");

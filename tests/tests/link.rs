@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use shared::wire::delivery::DeliveryStatistics;
 use shared::wire::link::{Sender, WireFormat};
 use shared::wire::message::{LineStatistics, Message, Notice, NoticeCode, Statistics, shortened};
 use tests::line::SerialLine;
@@ -59,8 +60,10 @@ fn both_forms(wire: &str) {
     assert_eq!(device.end().0, Some(0));
     let (code, out, err) = monitor.end();
     assert_eq!(code, Some(0), "{err}");
-    let records = records(&out);
+    let mut records = records(&out);
     assert_eq!(records.len(), 40, "{err}");
+    // Flagged ones overtake others on a binary line.
+    records.sort_by_key(|record| record["frame"].as_u64());
     for (number, record) in records.iter().enumerate() {
         assert_eq!(record["frame"], number);
         assert_eq!(record["passes"], 8);
@@ -151,7 +154,6 @@ fn a_noisy_line_loses_reports_but_never_alters_one() {
             "predictive_entropy",
             "mutual_information",
             "causes",
-            "seq",
         ] {
             assert_eq!(
                 record[field], sent[field],
@@ -173,34 +175,33 @@ fn the_monitor_survives_unplugging() {
     let mut line = SerialLine::clean();
     let mut monitor = monitor(&line.host(), &["--until-last"]);
     let mut out = BufReader::new(monitor.child().stdout.take().expect("piped"));
-    let run = ["--source", "mnist:test", "--limit", "5"];
-    let first = device(&line.device(), &["--source", "mnist:test", "--fps", "5"]);
+    let run = ["--source", "mnist:test", "--limit", "12", "--fps", "8"];
+    let device = device(&line.device(), &run);
     let mut row = String::new();
     out.read_line(&mut row).expect("a report before unplugging");
     line.unplug();
-    let (code, _, err) = first.end();
-    assert_eq!(code, Some(1), "a device whose line is gone says so");
-    assert!(err.contains("hung up"), "{err}");
     std::thread::sleep(Duration::from_millis(300));
     line.plug(<[u8]>::to_vec);
-    assert_eq!(device(&line.device(), &run).end().0, Some(0));
     let mut rest = String::new();
     out.read_to_string(&mut rest)
-        .expect("the monitor ends with the second run's goodbye");
+        .expect("the monitor ends with the device's goodbye");
+    let (code, _, err) = device.end();
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        err.contains("hung up") && err.contains("is back"),
+        "a device whose line is gone says so, and waits: {err}"
+    );
     let (code, _, err) = monitor.end();
     assert_eq!(code, Some(0), "{err}");
     assert!(
         err.contains("waiting for it to come back") && err.contains("is here"),
         "{err}"
     );
-    let frames: Vec<_> = records(&rest)
+    let last = records(&rest)
         .iter()
-        .map(|record| record["frame"].clone())
-        .collect();
-    assert!(
-        frames.ends_with(&[0.into(), 1.into(), 2.into(), 3.into(), 4.into()]),
-        "{frames:?}"
-    );
+        .filter_map(|record| record["frame"].as_u64())
+        .max();
+    assert_eq!(last, Some(11), "{rest}");
 }
 
 #[test]
@@ -314,6 +315,7 @@ fn notices_and_what_the_device_received_are_told() {
                 lost: 3,
                 overruns: 5,
             },
+            delivery: DeliveryStatistics::default(),
             stack_free: 1_280,
             uptime_us: 1,
             last: true,

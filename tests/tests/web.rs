@@ -10,6 +10,7 @@ use embedded_io_adapters::std::FromStd;
 use serde_json::Value;
 use shared::image::FrameStatistics;
 use shared::triage::{Cause, Causes, Thresholds};
+use shared::wire::delivery::Guarantee;
 use shared::wire::link::{Sender, WireFormat};
 use shared::wire::message::{Hello, Message, Report, SCHEMA_HASH, Thumbnail, shortened};
 use tests::line::SerialLine;
@@ -129,6 +130,9 @@ impl Speaker {
             passes: 100,
             seed: u64::MAX,
             thresholds: Thresholds::uncalibrated(10),
+            epoch: 0,
+            challenge: 0,
+            guarantee: Guarantee::Once,
         }));
     }
 
@@ -155,6 +159,7 @@ impl Speaker {
                 sharpness: 1.0,
                 ..FrameStatistics::default()
             },
+            ticket: None,
         }));
     }
 }

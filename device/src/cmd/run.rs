@@ -2,6 +2,7 @@
 
 mod camera;
 pub(crate) mod config;
+mod line;
 mod link;
 mod reporting;
 mod service;
@@ -24,7 +25,7 @@ use device::source::{Frame, Next, Source, SourceUri};
 use shared::image::{Fit, Rect};
 
 use self::camera::CameraArgs;
-use self::link::{Link, Pictures, Wire};
+use self::link::{DeliveryArgs, Link, Pictures, Wire};
 use self::reporting::Reporting;
 use self::service::Watchdog;
 use self::swap::Models;
@@ -54,6 +55,10 @@ Thresholds come from the model file; the --max-… and --min-… options replace
 With --hot-swap a new model is checked as by device check, beside the loop, and put in force between two
 frames; if one of its first 16 frames fails, the one before is in force again, and its copy (FILE.good)
 takes the file's place. Each of these is told on the line. A start whose model fails takes the copy.
+
+On a serial line flagged reports are repeated until host monitor acknowledges them, and those of
+accepted frames of a camera give way to them. A line that is lost is waited for. With --outbox flagged
+reports outlast crashes and power cuts: those that wait are sent after the next start.
 
 Run by systemd (Type=notify), it says when it is ready and feeds the watchdog from the loop.
 SIGINT or SIGTERM end the run after the frame at hand, with a last statistics message.
@@ -85,6 +90,8 @@ pub(crate) struct Args {
     /// Speed of the serial line, in bits per second.
     #[arg(long, default_value_t = 115_200)]
     baud: u32,
+    #[command(flatten)]
+    delivery: DeliveryArgs,
     /// Stop after this many frames.
     #[arg(long)]
     limit: Option<u32>,
@@ -184,8 +191,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         &stop,
     );
     service::stopping();
+    let settled = link.settle();
     let goodbye = reporting.totals(&mut link, &source, true);
-    let goodbye = goodbye.and_then(|()| link.flush());
+    let goodbye = settled.and(goodbye).and(link.close());
     if args.stats {
         eprintln!("{}", reporting.stats(&source));
     }
@@ -330,6 +338,8 @@ fn judge_all(
             }
             service::status(&status(&reporting.tally, &models.session));
             greeted = Some(Instant::now());
+        } else if link.was_greeted() {
+            reporting.totals(link, source, false)?;
         }
         models.turn(args, link)?;
         if let Some(fps) = args.fps {

@@ -5,11 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use super::luma::PixelFormat;
+use shared::image::Rect;
 
 /// What a camera is asked for; what is not given is left to it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CameraOptions {
-    /// Width and height of the pictures, in pixels; 640 × 480, or what is nearest, if not given.
+    /// The part of what it sees that the camera itself is to take, in its own pixels.
+    pub crop: Option<Rect>,
+    /// Width and height of the pictures, in pixels; those of `crop`, else 640 × 480, or what is
+    /// nearest, if not given.
     pub size: Option<(u32, u32)>,
     /// Frames per second.
     pub rate: Option<f64>,
@@ -53,6 +57,9 @@ pub enum CameraError {
         /// What it has instead.
         offered: String,
     },
+    /// Its driver knows no part of a picture.
+    #[error("the camera {} cannot crop: use --crop, which takes the part out of the pictures that come", .0.display())]
+    NoCrop(PathBuf),
     /// A control cannot be set so.
     #[error("{}: cannot set {control}: {why}", path.display())]
     Control {

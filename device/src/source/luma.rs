@@ -16,13 +16,15 @@ pub enum PixelFormat {
     Yuyv,
     /// A plane of luma, then one of chroma, 4:2:0.
     Nv12,
+    /// As NV12, each plane in memory of its own.
+    Nv12m,
     /// A JPEG picture each.
     Mjpeg,
 }
 
 impl PixelFormat {
     /// Every form, those first that take the least work.
-    pub const ALL: [Self; 4] = [Self::Grey, Self::Nv12, Self::Yuyv, Self::Mjpeg];
+    pub const ALL: [Self; 5] = [Self::Grey, Self::Nv12, Self::Nv12m, Self::Yuyv, Self::Mjpeg];
 
     /// Its code in V4L2 (`V4L2_PIX_FMT_…`).
     #[must_use]
@@ -31,6 +33,7 @@ impl PixelFormat {
             Self::Grey => *b"GREY",
             Self::Yuyv => *b"YUYV",
             Self::Nv12 => *b"NV12",
+            Self::Nv12m => *b"NM12",
             Self::Mjpeg => *b"MJPG",
         }
     }
@@ -42,6 +45,7 @@ impl PixelFormat {
             Self::Grey => "grey",
             Self::Yuyv => "yuyv",
             Self::Nv12 => "nv12",
+            Self::Nv12m => "nv12m",
             Self::Mjpeg => "mjpeg",
         }
     }
@@ -57,7 +61,7 @@ impl FromStr for PixelFormat {
                 format.name().eq_ignore_ascii_case(text)
                     || format.four_cc().eq_ignore_ascii_case(text.as_bytes())
             })
-            .ok_or_else(|| format!("'{text}' is no format: use grey, nv12, yuyv or mjpeg"))
+            .ok_or_else(|| format!("'{text}' is no format: use grey, nv12, nv12m, yuyv or mjpeg"))
     }
 }
 
@@ -84,7 +88,9 @@ impl Luma {
     pub fn new(format: PixelFormat, width: usize, height: usize, stride: usize) -> Self {
         let row = match format {
             PixelFormat::Yuyv => 2 * width,
-            PixelFormat::Grey | PixelFormat::Nv12 | PixelFormat::Mjpeg => width,
+            PixelFormat::Grey | PixelFormat::Nv12 | PixelFormat::Nv12m | PixelFormat::Mjpeg => {
+                width
+            }
         };
         Self {
             format,
@@ -109,7 +115,7 @@ impl Luma {
         luma.resize(self.width * self.height, 0);
         let pixel = match self.format {
             PixelFormat::Mjpeg => return self.decode(bytes, luma),
-            PixelFormat::Grey | PixelFormat::Nv12 => 1,
+            PixelFormat::Grey | PixelFormat::Nv12 | PixelFormat::Nv12m => 1,
             PixelFormat::Yuyv => 2,
         };
         // The last row need not be followed by what pads the others.
@@ -293,6 +299,8 @@ mod tests {
             ("grey", PixelFormat::Grey),
             ("YUYV", PixelFormat::Yuyv),
             ("nv12", PixelFormat::Nv12),
+            ("NV12M", PixelFormat::Nv12m),
+            ("nm12", PixelFormat::Nv12m),
             ("mjpeg", PixelFormat::Mjpeg),
             ("MJPG", PixelFormat::Mjpeg),
         ] {

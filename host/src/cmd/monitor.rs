@@ -9,13 +9,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use shared::wire::Packet;
-use shared::wire::link::Receiver;
+use shared::wire::message::Message;
+use shared::wire::{FrameError, Packet};
+
+use device::line_key;
 
 use super::long::stop_flag;
 use super::page::Page;
 use super::view::{Form, Print, View};
-use crate::monitor::{Input, Manifest, Pace, Store, Watched};
+use crate::monitor::{
+    Deliveries, Ear, FrameKey, Input, Log, Manifest, NoticeRecord, Pace, Partner, Record, Store,
+    Watched, explain, label,
+};
 use crate::tui::{self, Screen};
 
 /// Silence that is worth a warning: devices greet every 10 s unless told otherwise.
@@ -29,6 +34,7 @@ const STOP_POLL: Duration = Duration::from_millis(100);
 #[command(after_help = "Examples:
   host monitor /dev/ttyUSB0
   host monitor /dev/ttyUSB0 --json | jq 'select(.verdict == \"flag\")'
+  host monitor /dev/ttyUSB0 --log flags.jsonl
   host monitor /dev/ttyUSB0 --record today.capture
   host monitor /dev/ttyUSB0 --web
   host monitor today.capture
@@ -38,6 +44,9 @@ const STOP_POLL: Duration = Duration::from_millis(100);
   device run --model model.onnx | host monitor -
 
 Both forms of the wire, binary and text, are understood. A port that is unplugged is waited for.
+A device is told what has come, and repeats flagged reports until then. With --log they are acknowledged
+when they are on this machine's disk, and the log holds each exactly once, whatever ends either program;
+without it, when they are shown. --listen never says anything.
 What a device tells besides reports (a plan that it refuses, a restart) is a warning or an error on
 stderr, with --json also a line {\"notice\": …}.
 Exit codes: 0 done, 1 failed, 2 wrong usage.")]
@@ -72,6 +81,16 @@ pub(super) struct Show {
     /// End when the device says goodbye.
     #[arg(long)]
     until_last: bool,
+    /// Append every report and notice to this file, a JSON object a line, before a device is told that
+    /// it has come.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Hear only a device that seals what it says with the key in this file (64 hexadecimal digits).
+    #[arg(long, value_name = "FILE", conflicts_with = "listen")]
+    key: Option<PathBuf>,
+    /// Never send anything to the device.
+    #[arg(long)]
+    listen: bool,
     /// Append every byte received to this file, to be read again with `host monitor FILE`.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -155,11 +174,17 @@ struct Outputs<'a> {
     show: &'a Show,
     stop: Arc<AtomicBool>,
     record: Option<File>,
-    receiver: Receiver,
+    receiver: Ear,
+    /// What came last was undamaged, but not sealed for this session.
+    is_foreign: bool,
     pace: Option<Pace>,
     watched: Watched,
     view: View<'a>,
     store: Option<Store>,
+    log: Option<Log>,
+    /// What has come exactly once.
+    deliveries: Deliveries,
+    partner: Partner,
     /// When a message came last; `None` after the warning that none does.
     heard: Option<Instant>,
 }
@@ -180,13 +205,23 @@ impl<'a> Outputs<'a> {
             ),
             None => None,
         };
+        let key = show.key.as_deref().map(line_key::read).transpose()?;
+        let partner = Partner::new(key);
+        let (log, deliveries) = match &show.log {
+            Some(path) => {
+                let (log, deliveries) = Log::open(path)?;
+                (Some(log), deliveries)
+            }
+            None => (None, Deliveries::default()),
+        };
         let store = show.save_flagged.as_ref();
         let store = store.map(|folder| Store::open(folder, show.save_limit));
         Ok(Self {
             show,
             stop: Arc::clone(stop),
             record,
-            receiver: Receiver::detect(),
+            receiver: Ear::new(&partner),
+            is_foreign: false,
             pace,
             watched: Watched::default(),
             view: if show.tui {
@@ -195,6 +230,9 @@ impl<'a> Outputs<'a> {
                 View::new(&show.form, manifest)
             },
             store: store.transpose()?,
+            log,
+            deliveries,
+            partner,
             heard: Some(Instant::now()),
         })
     }
@@ -227,6 +265,8 @@ impl<'a> Outputs<'a> {
                 self.watched.look(|live, _| live.pictures_lost());
             self.view.summary.pictures = Some(store.counts);
         }
+        self.view.summary.repeats = self.deliveries.repeats();
+        self.view.summary.clock = self.partner.clock();
         self.view.finish(&self.receiver.counters())?;
         result
     }
@@ -242,22 +282,84 @@ impl<'a> Outputs<'a> {
                 file.write_all(&bytes[..count])
                     .context("the recording failed")?;
             }
+            let mut last = false;
             for byte in &bytes[..count] {
-                match self.receiver.push(*byte) {
+                match self.receiver.push(*byte, &mut self.partner) {
                     Some(Ok(packet)) => {
-                        let last = self.packet(&packet)?;
-                        if last && self.show.until_last {
-                            return Ok(());
-                        }
+                        self.is_foreign = false;
+                        last |= self.receive(&packet)?;
                     }
-                    Some(Err(error)) => tracing::warn!("{error}"),
+                    Some(Err(error)) => {
+                        let is_foreign = error == FrameError::Unsealed;
+                        // Until who is there has answered, this is what comes: told once.
+                        if !(is_foreign && self.is_foreign) {
+                            tracing::warn!("{error}");
+                        }
+                        self.is_foreign |= is_foreign;
+                    }
                     None => {}
                 }
             }
+            self.answer(input)?;
             let link = self.receiver.counters();
-            self.watched.change(|live, _| live.link(link));
+            let clock = self.partner.clock();
+            self.watched.change(|live, _| {
+                live.link(link);
+                live.clock(clock);
+            });
+            if last && self.show.until_last {
+                return Ok(());
+            }
         }
         Ok(())
+    }
+
+    /// Makes safe what has come, and tells the device of it.
+    fn answer(&mut self, input: &mut Input) -> anyhow::Result<()> {
+        if let Some(log) = &mut self.log {
+            log.sync(self.deliveries.has_news())?;
+        }
+        let answers = self.deliveries.acknowledgements();
+        if self.show.listen {
+            return Ok(());
+        }
+        if input.was_opened() || self.partner.is_lost(self.is_foreign) {
+            self.partner.greet();
+        }
+        self.partner.acknowledge(&answers);
+        self.partner.probe();
+        input.offer(&self.partner.take());
+        Ok(())
+    }
+
+    /// Takes a message; what is delivered exactly once goes on for the first time alone. `true` if it
+    /// was the device's last.
+    fn receive(&mut self, packet: &Packet) -> anyhow::Result<bool> {
+        match &packet.message {
+            Message::Report(report) => {
+                if let Some(ticket) = report.ticket
+                    && !self.deliveries.report(ticket)
+                {
+                    self.heard = Some(Instant::now());
+                    return Ok(false);
+                }
+            }
+            Message::Thumbnail(part) => {
+                if let Some(ticket) = part.ticket {
+                    for part in self.deliveries.part(ticket, part.clone()) {
+                        self.packet(&Packet {
+                            sequence: packet.sequence,
+                            message: Message::Thumbnail(part),
+                        })?;
+                    }
+                    self.heard = Some(Instant::now());
+                    return Ok(false);
+                }
+            }
+            Message::Echo(echo) => self.partner.echo(*echo),
+            _ => {}
+        }
+        self.packet(packet)
     }
 
     /// Gives a message to every output; `true` if it was the device's last.
@@ -269,13 +371,36 @@ impl<'a> Outputs<'a> {
         self.heard = Some(Instant::now());
         let link = self.receiver.counters();
         let mut whole = None;
+        let mut hello = None;
         self.watched.change(|live, now| {
             live.link(link);
-            let seen = live.packet(packet, now).cloned();
-            whole = seen.map(|seen| (seen, live.hello().cloned()));
+            whole = live.packet(packet, now).cloned();
+            hello = live.hello().cloned();
         });
-        if let (Some(store), Some((seen, hello))) = (&mut self.store, whole) {
+        if let Some(log) = &mut self.log {
+            match &packet.message {
+                Message::Report(report) if self.show.form.flagged && report.causes.is_empty() => {}
+                Message::Report(report) => {
+                    let name = label(hello.as_ref(), report.class);
+                    log.add(&Record::new(packet.sequence, report, name, &link))?;
+                }
+                Message::Notice(notice) => {
+                    log.add(&NoticeRecord::new(
+                        packet.sequence,
+                        notice,
+                        &explain(notice),
+                    ))?;
+                }
+                _ => {}
+            }
+        }
+        if let (Some(store), Some(seen)) = (&mut self.store, whole) {
             store.save(&seen, hello.as_ref())?;
+        }
+        if let Message::Thumbnail(part) = &packet.message
+            && let (Some(epoch), true) = (FrameKey::of_part(part).epoch, part.is_last())
+        {
+            self.deliveries.complete(epoch);
         }
         self.view.packet(packet, &link)
     }
@@ -301,7 +426,7 @@ fn sleep_until(due: Instant, stop: &AtomicBool) {
 }
 
 /// A line that looks alive and is not has to be told from one with nothing to say.
-fn warn_of_silence(receiver: &Receiver) {
+fn warn_of_silence(receiver: &Ear) {
     let link = receiver.counters();
     let seconds = SILENCE.as_secs();
     if link.received == 0 && link.discarded_bytes > 0 {

@@ -1,5 +1,6 @@
 //! How a device's messages are shown, whichever command receives them.
 
+use std::cmp::Ordering;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -18,9 +19,9 @@ pub(super) struct Form {
     /// Rows even where stdout is not a terminal.
     #[arg(long, conflicts_with = "json")]
     table: bool,
-    /// Show flagged frames only.
+    /// Show, and log, flagged frames only.
     #[arg(long)]
-    flagged: bool,
+    pub(super) flagged: bool,
     /// Write the summary to this file as JSON.
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
@@ -123,22 +124,21 @@ impl<'a> View<'a> {
             Message::Notice(notice) => self.notice(packet.sequence, notice)?,
             Message::Performance(performance) => self.summary.performance(performance),
             // Words and figures only.
-            Message::Thumbnail(_) => {}
+            Message::Thumbnail(_) | Message::Echo(_) => {}
         }
         Ok(false)
     }
 
     fn greet(&mut self, hello: &Hello) {
-        if self.hello.as_ref() == Some(hello) {
+        if self
+            .hello
+            .as_ref()
+            .is_some_and(|known| known.is_like(hello))
+        {
             return;
         }
         if hello.schema != SCHEMA_HASH {
-            tracing::warn!(
-                "'{}' runs version {} with another message layout than this monitor's {}: update the older of the two",
-                hello.device,
-                hello.software,
-                env!("CARGO_PKG_VERSION")
-            );
+            tracing::warn!("{}", mismatch(hello));
         }
         tracing::info!(
             "'{}' runs model {:08x} on {}, {} passes a frame, version {}",
@@ -182,6 +182,27 @@ impl<'a> View<'a> {
         }
         Ok(())
     }
+}
+
+/// What to do about a device of another build.
+pub(super) fn mismatch(hello: &Hello) -> String {
+    let here = env!("CARGO_PKG_VERSION");
+    let parts = |version: &str| -> Option<Vec<u64>> {
+        version
+            .split('.')
+            .map(|number| number.parse().ok())
+            .collect()
+    };
+    let order = parts(&hello.software).zip(parts(here));
+    let advice = match order.map(|(there, here)| there.cmp(&here)) {
+        Some(Ordering::Less) => "update the device",
+        Some(Ordering::Greater) => "update this program",
+        Some(Ordering::Equal) | None => "build both from the same sources",
+    };
+    format!(
+        "'{}' runs version {} with another message layout than this program's {here}: {advice}",
+        hello.device, hello.software
+    )
 }
 
 fn print_json(record: &impl serde::Serialize) -> anyhow::Result<()> {

@@ -189,6 +189,7 @@ pub(crate) mod tests {
                 saturated: 0.0,
                 plateau: 0.0,
             },
+            ticket: None,
         }
     }
 

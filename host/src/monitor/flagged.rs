@@ -289,8 +289,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Live;
     use super::super::agreement::tests::report;
+    use super::super::{FrameKey, Live};
     use super::*;
     use crate::data::DISCARDED;
     use shared::triage::Cause;
@@ -306,7 +306,9 @@ mod tests {
             message: Message::Report(report),
         };
         live.packet(&packet, Duration::ZERO);
-        live.picture(frame, picture(shade)).expect("known").clone()
+        live.picture(FrameKey { epoch: None, frame }, picture(shade))
+            .expect("known")
+            .clone()
     }
 
     fn picture(shade: u8) -> Picture {

@@ -50,6 +50,8 @@ pub struct Input {
     kind: Kind,
     path: PathBuf,
     stop: Arc<AtomicBool>,
+    /// The line was opened, and nobody has asked yet whether it was.
+    is_fresh: bool,
 }
 
 impl Input {
@@ -95,7 +97,27 @@ impl Input {
             kind,
             path: path.to_owned(),
             stop,
+            is_fresh: true,
         })
+    }
+
+    /// Whether a serial line was opened since this was asked last: who is there is to be greeted.
+    pub fn was_opened(&mut self) -> bool {
+        matches!(self.kind, Kind::Serial { line: Some(_), .. })
+            && std::mem::take(&mut self.is_fresh)
+    }
+
+    /// Offers bytes to the other end of a serial line. What it does not take at once is dropped: it can
+    /// be said again, and reading must not wait for it.
+    pub fn offer(&mut self, bytes: &[u8]) {
+        if let Kind::Serial {
+            line: Some(line), ..
+        } = &mut self.kind
+            && let Err(error) = line.offer(bytes)
+        {
+            // The next read finds out, too, and waits for the line.
+            tracing::debug!("cannot answer: {error}");
+        }
     }
 
     /// Reads what has come. `Some(0)` says that nothing came for a while; `None` is the end: of the
@@ -161,6 +183,7 @@ impl Input {
                     if let Ok(port) = SerialLine::open(&self.path, *baud, Arc::clone(&self.stop)) {
                         tracing::info!("{} is here", self.path.display());
                         *line = Some(port);
+                        self.is_fresh = true;
                         return Ok(Some(0));
                     }
                     thread::sleep(pause);

@@ -10,12 +10,14 @@ use shared::wire::message::{Hello, Message, Performance, Report, Statistics};
 use shared::wire::{LinkCounters, Packet};
 
 use super::output::label;
-use super::{Assembler, Picture, Record, explain, percentile};
+use super::{Assembler, Clock, FrameKey, Picture, Record, explain, percentile};
 
 /// Frames that are remembered, the latest; what a [`Snapshot`] calls recent.
 pub const REMEMBERED: usize = 600;
 /// Flagged frames that are remembered besides, the latest, with their pictures.
 const REMEMBERED_FLAGS: usize = 200;
+/// A frame that is older than the one before by more was taken after a new start.
+const OVERTAKEN_US: u64 = 5_000_000;
 /// Words of the device that are remembered.
 const REMEMBERED_WORDS: usize = 50;
 
@@ -83,6 +85,7 @@ pub struct Live {
     performance: Option<Performance>,
     words: VecDeque<Words>,
     link: LinkCounters,
+    clock: Option<Clock>,
     heard: Option<Duration>,
     ended: bool,
     revision: u64,
@@ -100,12 +103,14 @@ impl Live {
             Message::Statistics(statistics) => self.told = Some(statistics.clone()),
             Message::Performance(performance) => self.performance = Some(*performance),
             Message::Thumbnail(part) => {
-                let (frame, picture) = self.assembler.take(part)?;
-                if latest(&self.flags, frame).is_none() {
+                let (key, picture) = self.assembler.take(part)?;
+                if latest(&self.flags, key).is_none() {
                     self.unreported += 1;
                 }
-                return self.picture(frame, picture);
+                return self.picture(key, picture);
             }
+            // The clocks are compared elsewhere.
+            Message::Echo(_) => {}
             Message::Notice(notice) => {
                 push(
                     &mut self.words,
@@ -155,15 +160,23 @@ impl Live {
         }
     }
 
+    /// Takes how far the clocks are apart.
+    pub fn clock(&mut self, clock: Option<Clock>) {
+        if clock != self.clock {
+            self.clock = clock;
+            self.revision += 1;
+        }
+    }
+
     /// Takes the picture of the latest frame of this number, and gives that frame, if it is still
     /// remembered.
-    pub fn picture(&mut self, frame: u32, picture: Picture) -> Option<&Seen> {
+    pub fn picture(&mut self, key: FrameKey, picture: Picture) -> Option<&Seen> {
         let known = [
-            put(&mut self.flags, frame, picture.clone()),
-            put(&mut self.frames, frame, picture),
+            put(&mut self.flags, key, picture.clone()),
+            put(&mut self.frames, key, picture),
         ];
         self.revision += u64::from(known.contains(&true));
-        latest(&self.frames, frame).or_else(|| latest(&self.flags, frame))
+        latest(&self.frames, key).or_else(|| latest(&self.flags, key))
     }
 
     /// Pictures that never came whole, and those that did but whose report did not come.
@@ -249,6 +262,7 @@ impl Live {
                 silent_s: self
                     .heard
                     .map(|heard| now.saturating_sub(heard).as_secs_f64()),
+                clock: self.clock,
             },
             told: self.told.as_ref(),
             performance: self.performance,
@@ -264,12 +278,14 @@ impl Live {
     /// Frames per second among those remembered, on the device's clock since its last start.
     fn rate(&self) -> Option<f64> {
         let times: Vec<u64> = self.recent(|report| report.captured_us).collect();
+        // Flagged frames overtake others, and may come long after them.
         let start = times
             .windows(2)
-            .rposition(|pair| pair[1] < pair[0])
+            .rposition(|pair| pair[1].saturating_add(OVERTAKEN_US) < pair[0])
             .map_or(0, |last| last + 1);
-        let span = times.last()? - times.get(start)?;
-        let frames = times.len() - start - 1;
+        let times = times.get(start..)?;
+        let span = times.iter().max()? - times.iter().min()?;
+        let frames = times.len() - 1;
         (span > 0).then(|| frames as f64 / (span as f64 / 1e6))
     }
 
@@ -301,14 +317,16 @@ fn push<T>(list: &mut VecDeque<T>, most: usize, item: T) {
 }
 
 /// The latest frame of this number.
-fn latest(list: &VecDeque<Seen>, frame: u32) -> Option<&Seen> {
-    list.iter().rev().find(|seen| seen.report.frame == frame)
+fn latest(list: &VecDeque<Seen>, key: FrameKey) -> Option<&Seen> {
+    list.iter()
+        .rev()
+        .find(|seen| FrameKey::of_report(&seen.report) == key)
 }
 
 /// Gives the latest frame of this number its picture; whether there is one.
-fn put(list: &mut VecDeque<Seen>, frame: u32, picture: Picture) -> bool {
+fn put(list: &mut VecDeque<Seen>, key: FrameKey, picture: Picture) -> bool {
     let mut latest = list.iter_mut().rev();
-    let Some(seen) = latest.find(|seen| seen.report.frame == frame) else {
+    let Some(seen) = latest.find(|seen| FrameKey::of_report(&seen.report) == key) else {
         return false;
     };
     seen.picture = Some(picture);
@@ -451,15 +469,22 @@ pub struct Link {
     pub counters: LinkCounters,
     /// Seconds since the last message; `None` before the first.
     pub silent_s: Option<f64>,
+    /// How far the clocks are apart; `None` where nobody answers probes.
+    pub clock: Option<Clock>,
 }
 
 #[cfg(test)]
 mod tests {
     use shared::triage::Causes;
+    use shared::wire::delivery::{DeliveryStatistics, Guarantee};
     use shared::wire::message::{LineStatistics, Notice, NoticeCode, SCHEMA_HASH, shortened};
 
     use super::super::agreement::tests::report;
     use super::*;
+
+    fn key(frame: u32) -> FrameKey {
+        FrameKey { epoch: None, frame }
+    }
 
     fn hello(labels: &[&str]) -> Message {
         Message::Hello(Hello {
@@ -474,6 +499,9 @@ mod tests {
             passes: 100,
             seed: u64::MAX,
             thresholds: Thresholds::OFF,
+            epoch: 0,
+            challenge: 0,
+            guarantee: Guarantee::Once,
         })
     }
 
@@ -569,9 +597,9 @@ mod tests {
             height: 1,
             pixels: vec![9],
         };
-        assert!(live.picture(3, picture.clone()).is_none());
+        assert!(live.picture(key(3), picture.clone()).is_none());
         assert_eq!(live.revision(), revision);
-        let seen = live.picture(7, picture).expect("remembered");
+        let seen = live.picture(key(7), picture).expect("remembered");
         assert_eq!(seen.index, 2);
         assert!(live.revision() > revision);
         let known: Vec<_> = live
@@ -604,6 +632,7 @@ mod tests {
                 by_cause: [0; 9],
                 failed: 2,
                 line: LineStatistics::default(),
+                delivery: DeliveryStatistics::default(),
                 stack_free: 0,
                 uptime_us: 5,
                 last: true,

@@ -2,18 +2,24 @@
 //! a state that a terminal or a page shows.
 
 pub(crate) mod agreement;
+mod delivery;
+mod ear;
 mod exchange;
 mod flagged;
 mod input;
 mod live;
+mod log;
 mod notice;
 mod output;
 mod pace;
+mod partner;
 mod picture;
 mod summary;
 mod watched;
 
 pub use agreement::{Agreement, Largest};
+pub use delivery::Deliveries;
+pub use ear::Ear;
 pub use exchange::Exchange;
 pub(crate) use flagged::list_folder;
 pub use flagged::{LIST, Said, SaidReport, Saved, Store, read_list};
@@ -22,11 +28,13 @@ pub use live::{
     CauseCount, ClassCount, Device, Link, Live, Percentiles, REMEMBERED, Recent, Seen, Snapshot,
     Totals, Words,
 };
+pub use log::{Log, LogError, TicketRecord};
 pub use notice::{NoticeRecord, explain};
 pub(crate) use output::label;
 pub use output::{Record, Table};
 pub use pace::Pace;
-pub use picture::{Assembler, Picture};
+pub use partner::{Clock, Partner};
+pub use picture::{Assembler, FrameKey, Picture};
 pub use summary::{Manifest, ManifestError, Summary, Tested, Truth};
 pub use watched::Watched;
 

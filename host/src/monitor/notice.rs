@@ -77,6 +77,13 @@ pub fn explain(notice: &Notice) -> String {
         NoticeCode::ModelRolledBack => {
             format!("the device's new model failed; the one before is in force again: {detail:08x}")
         }
+        NoticeCode::OutboxFull => format!(
+            "the device's outbox is full, {detail} items wait in it: what it flags now is sent once"
+        ),
+        NoticeCode::OutboxFailed => {
+            "the device cannot write its outbox: what it flags now does not outlast a power cut"
+                .to_owned()
+        }
     };
     if notice.text.is_empty() {
         words

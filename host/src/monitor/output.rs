@@ -6,6 +6,8 @@ use shared::triage::Verdict;
 use shared::wire::LinkCounters;
 use shared::wire::message::{Hello, Report};
 
+use super::TicketRecord;
+
 /// One report as the monitor's JSON lines show it. Entropies in nats, times in microseconds.
 #[derive(Debug, Serialize)]
 pub struct Record<'a> {
@@ -50,6 +52,9 @@ pub struct Record<'a> {
     pub lost: u64,
     /// Corrupt frames on the link so far.
     pub corrupt: u64,
+    /// Of a report that is delivered exactly once: what names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<TicketRecord>,
 }
 
 impl<'a> Record<'a> {
@@ -82,6 +87,7 @@ impl<'a> Record<'a> {
             latency_us: report.latency_us,
             lost: link.lost,
             corrupt: link.corrupt,
+            ticket: report.ticket.map(TicketRecord::from),
         }
     }
 }

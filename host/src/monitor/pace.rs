@@ -30,7 +30,12 @@ impl Pace {
     /// what precedes it. Where the clock goes back, the device has started again.
     pub fn wait(&mut self, message: &Message, now: Instant) -> Duration {
         let time = match message {
-            Message::Report(report) => report.captured_us + u64::from(report.latency_us),
+            Message::Report(report) => {
+                // A recording can hold any number.
+                report
+                    .captured_us
+                    .saturating_add(u64::from(report.latency_us))
+            }
             Message::Statistics(statistics) => statistics.uptime_us,
             _ => return Duration::ZERO,
         };
@@ -74,5 +79,21 @@ mod tests {
         // The device has started again.
         assert_eq!(wait(1_000_000, 20.0), 0.0);
         assert!((wait(1_500_000, 20.0) - 0.25).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_recording_may_tell_any_time() {
+        let at = |captured_us| {
+            Message::Report(Report {
+                captured_us,
+                latency_us: u32::MAX,
+                ..report(0)
+            })
+        };
+        let mut pace = Pace::new(1e-9);
+        let now = Instant::now();
+        assert_eq!(pace.wait(&at(0), now), Duration::ZERO);
+        assert_eq!(pace.wait(&at(u64::MAX), now), LONGEST);
+        assert_eq!(pace.wait(&at(u64::MAX - 1), now), LONGEST);
     }
 }

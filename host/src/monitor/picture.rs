@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use shared::wire::message::Thumbnail;
+use shared::wire::message::{Report, Thumbnail};
 
 /// Pictures that may be on their way at a time; a device sends one after the other.
 const UNDER_WAY: usize = 4;
@@ -18,6 +18,35 @@ pub struct Picture {
     pub pixels: Vec<u8>,
 }
 
+/// Which frame a picture is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameKey {
+    /// The device's epoch, of what is acknowledged: numbers begin anew in each.
+    pub epoch: Option<u64>,
+    /// Frame number.
+    pub frame: u32,
+}
+
+impl FrameKey {
+    /// That of a report.
+    #[must_use]
+    pub fn of_report(report: &Report) -> Self {
+        Self {
+            epoch: report.ticket.map(|ticket| ticket.epoch),
+            frame: report.frame,
+        }
+    }
+
+    /// That of a part of a picture.
+    #[must_use]
+    pub fn of_part(part: &Thumbnail) -> Self {
+        Self {
+            epoch: part.ticket.map(|ticket| ticket.epoch),
+            frame: part.frame,
+        }
+    }
+}
+
 /// Puts pictures together.
 #[derive(Clone, Debug, Default)]
 pub struct Assembler {
@@ -27,15 +56,16 @@ pub struct Assembler {
 
 #[derive(Clone, Debug)]
 struct Partial {
-    frame: u32,
+    key: FrameKey,
     picture: Picture,
     /// How many pixels have come; `None` once one is known to be missing.
     filled: Option<usize>,
 }
 
 impl Assembler {
-    /// Takes a part; gives the frame's number and picture with the last one.
-    pub fn take(&mut self, part: &Thumbnail) -> Option<(u32, Picture)> {
+    /// Takes a part; gives the frame and its picture with the last one.
+    pub fn take(&mut self, part: &Thumbnail) -> Option<(FrameKey, Picture)> {
+        let key = FrameKey::of_part(part);
         let place = part.place()?;
         let (width, height) = (usize::from(part.width), usize::from(part.height));
         let same = |partial: &Partial| {
@@ -44,7 +74,7 @@ impl Assembler {
                 height: h,
                 ..
             } = partial.picture;
-            (partial.frame, w, h) == (part.frame, width, height)
+            (partial.key, w, h) == (key, width, height)
         };
         let mut index = self.under_way.iter().position(same);
         if place.start == 0
@@ -60,7 +90,7 @@ impl Assembler {
                 self.give_up(0);
             }
             self.under_way.push_back(Partial {
-                frame: part.frame,
+                key,
                 picture: Picture {
                     width,
                     height,
@@ -86,7 +116,7 @@ impl Assembler {
             return None;
         }
         let whole = self.under_way.remove(index)?;
-        Some((whole.frame, whole.picture))
+        Some((whole.key, whole.picture))
     }
 
     /// Pictures of which a part is known to be missing. Those under way count, too, when nothing
@@ -125,7 +155,7 @@ mod tests {
             whole.extend(assembler.take(part));
         }
         assert_eq!(whole.len(), 2);
-        assert_eq!((whole[0].0, whole[1].0), (1, 2));
+        assert_eq!((whole[0].0.frame, whole[1].0.frame), (1, 2));
         assert_eq!(whole[0].1.pixels[300], 300_u32 as u8);
         assert_eq!(whole[1].1.pixels[300], !(300_u32 as u8));
         assert_eq!(assembler.incomplete(true), 0);

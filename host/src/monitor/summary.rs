@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use shared::triage::{Cause, Verdict};
 use shared::wire::LinkCounters;
+use shared::wire::delivery::DeliveryStatistics;
 use shared::wire::message::{LineStatistics, NoticeCode, Performance, Report, Statistics};
 
-use super::{Agreement, Exchange, Saved};
+use super::{Agreement, Clock, Exchange, Saved};
 use crate::data::{MixEntry, MixKind};
 
 /// Why a manifest was refused.
@@ -115,6 +116,12 @@ pub struct Summary {
     pub failed: u32,
     /// What became of the requests sent to the device, as it told.
     pub requests: Option<LineStatistics>,
+    /// What became of flagged reports on their way, as the device told.
+    pub delivery: Option<DeliveryStatistics>,
+    /// Reports and parts of pictures that came again, and were taken once.
+    pub repeats: u64,
+    /// How far the clocks are apart.
+    pub clock: Option<Clock>,
     /// Bytes of stack that the device never used, as it told.
     pub stack_free: Option<u32>,
     /// How well the device keeps up, as it told.
@@ -184,6 +191,9 @@ impl Summary {
         self.complete = statistics.last;
         if statistics.line != LineStatistics::default() {
             self.requests = Some(statistics.line);
+        }
+        if statistics.delivery != DeliveryStatistics::default() {
+            self.delivery = Some(statistics.delivery);
         }
         if statistics.stack_free > 0 {
             self.stack_free = Some(statistics.stack_free);
@@ -289,6 +299,28 @@ impl fmt::Display for Summary {
             write!(
                 f,
                 "\nto device   {received} requests received, {lost} lost, {corrupt} corrupt, {overruns} bytes overrun, since its start"
+            )?;
+        }
+        if let Some(DeliveryStatistics {
+            delivered,
+            pending,
+            resent,
+            overflowed,
+            dropped,
+        }) = self.delivery
+        {
+            write!(
+                f,
+                "\ndelivery    {delivered} flagged reports acknowledged, {pending} waiting, {overflowed} without room; {resent} repetitions, {} taken for such; {dropped} accepted frames not reported",
+                self.repeats
+            )?;
+        }
+        if let Some(clock) = &self.clock {
+            write!(
+                f,
+                "\nclocks      {:+.1} ms apart, ±{:.1} ms",
+                clock.offset_us as f64 / 1e3,
+                clock.round_trip_us as f64 / 2e3
             )?;
         }
         if let Some(free) = self.stack_free {

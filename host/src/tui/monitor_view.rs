@@ -433,7 +433,7 @@ mod tests {
 
     use super::super::monitor::tests::fed;
     use super::*;
-    use crate::monitor::Picture;
+    use crate::monitor::{FrameKey, Picture};
 
     fn drawn(live: &Live, view: &View, log: &[&str], width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
@@ -508,7 +508,10 @@ mod tests {
     fn a_frame_in_full_shows_its_picture_and_every_cause() {
         let mut live = fed(10);
         live.picture(
-            9,
+            FrameKey {
+                epoch: None,
+                frame: 9,
+            },
             Picture {
                 width: 28,
                 height: 28,

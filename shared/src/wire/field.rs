@@ -6,6 +6,7 @@ use core::str::{FromStr, Split};
 use heapless::{String, Vec};
 
 use super::FrameError;
+use super::delivery::Ticket;
 use super::message::MAX_LABELS;
 
 /// A list without entries: no name is written like this.
@@ -13,6 +14,13 @@ pub(super) const NO_LABELS: &str = "%";
 
 /// A number that is not known is written like this.
 pub(super) const NO_NUMBER: &str = "none";
+
+/// A number in 16 hexadecimal digits.
+pub(super) fn read_hex(digits: &str) -> Option<u64> {
+    (digits.len() == 16)
+        .then(|| u64::from_str_radix(digits, 16).ok())
+        .flatten()
+}
 
 /// The value of upper-case hexadecimal digits.
 pub(super) fn upper_hex(digits: &[u8]) -> Option<u32> {
@@ -67,6 +75,36 @@ impl<'a> Fields<'a> {
             NO_NUMBER => Ok(None),
             number => parse(number).map(Some),
         }
+    }
+
+    /// The value of the last pair but for others like it, which older versions did not write.
+    pub(super) fn added<T>(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&'a str) -> Option<T>,
+    ) -> Result<Option<T>, FrameError> {
+        let mut rest = self.0.clone();
+        let Some(pair) = rest.next() else {
+            return Ok(None);
+        };
+        let value = pair
+            .strip_prefix(key)
+            .and_then(|pair| pair.strip_prefix('='));
+        let read = value.and_then(read).ok_or(FrameError::Content)?;
+        self.0 = rest;
+        Ok(Some(read))
+    }
+
+    pub(super) fn ticket(&mut self) -> Result<Option<Ticket>, FrameError> {
+        self.added("ticket", |value| {
+            let mut parts = value.split(',');
+            let ticket = Ticket {
+                epoch: read_hex(parts.next()?)?,
+                number: parts.next()?.parse().ok()?,
+                behind: parts.next()?.parse().ok()?,
+            };
+            parts.next().is_none().then_some(ticket)
+        })
     }
 
     pub(super) fn limit(&mut self, key: &str) -> Result<f32, FrameError> {

@@ -21,10 +21,12 @@ use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::message::{Message, PROTOCOL_VERSION, Packet};
 use super::reception::{LinkCounters, Reception};
+use super::seal::SEALED;
+use super::version2::OldMessage;
 use super::{CRC, EncodeError, FrameError, crc32};
 use crate::triage::Cause;
 
-const CRC_BYTES: usize = 4;
+pub(super) const CRC_BYTES: usize = 4;
 /// Bit of the version byte that is set in what the host sends.
 pub(super) const TO_DEVICE: u8 = 0x80;
 
@@ -35,6 +37,12 @@ pub trait Payload: Serialize + DeserializeOwned {
 
     /// Whether a sender that starts anew begins with this.
     fn starts_sequence(&self) -> bool;
+
+    /// Reads what an older version wrote, if that is still known.
+    #[must_use]
+    fn of_version(_version: u8, _content: &[u8]) -> Option<Packet<Self>> {
+        None
+    }
 }
 
 impl Payload for Message {
@@ -43,12 +51,25 @@ impl Payload for Message {
     fn starts_sequence(&self) -> bool {
         matches!(self, Self::Hello(_))
     }
+
+    fn of_version(version: u8, content: &[u8]) -> Option<Packet> {
+        if version != 2 {
+            return None;
+        }
+        match postcard::take_from_bytes::<(u32, OldMessage)>(content) {
+            Ok(((sequence, message), [])) => Some(Packet {
+                sequence,
+                message: message.into(),
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// The largest message, a greeting: variant, schema, three strings, model, input, classes, labels,
-/// passes, seed, thresholds, each with its longest varint.
+/// passes, seed, thresholds, epoch, challenge, promise, each with its longest varint.
 const MAX_MESSAGE: usize =
-    1 + 10 + 25 + 17 + 17 + 5 + 9 + 3 + (1 + 16 * 17) + 5 + 10 + 4 * Cause::ALL.len();
+    1 + 10 + 25 + 17 + 17 + 5 + 9 + 3 + (1 + 16 * 17) + 5 + 10 + 4 * Cause::ALL.len() + 10 + 10 + 1;
 
 /// Bytes of the longest frame of a message, its delimiter included.
 pub const MAX_FRAME: usize = longest_frame(MAX_MESSAGE);
@@ -68,7 +89,7 @@ pub fn encode(sequence: u32, message: &Message, out: &mut [u8]) -> Result<usize,
     encode_payload(sequence, message, out)
 }
 
-/// As [`encode`], but for greetings, reports, statistics and notices alone: a microcontroller says
+/// As [`encode`], but for greetings, reports, statistics, notices and echoes alone: a microcontroller says
 /// nothing else, and code that could would take its flash.
 ///
 /// # Errors
@@ -167,6 +188,15 @@ impl<T: Payload, const N: usize> FrameReceiver<T, N> {
 
     /// Takes one byte; gives a packet, or the reason there is none, at the end of each frame.
     pub fn push(&mut self, byte: u8) -> Option<Result<Packet<T>, FrameError>> {
+        self.push_with(byte, decode)
+    }
+
+    /// As [`FrameReceiver::push`], with another way to decode what lies between two delimiters.
+    pub fn push_with(
+        &mut self,
+        byte: u8,
+        decode: impl FnOnce(&mut [u8]) -> Result<Packet<T>, FrameError>,
+    ) -> Option<Result<Packet<T>, FrameError>> {
         if byte == 0 {
             self.reception.finish(decode)
         } else {
@@ -183,26 +213,55 @@ impl<T: Payload, const N: usize> Default for FrameReceiver<T, N> {
 }
 
 /// Decodes what lies between two delimiters, in place.
-fn decode<T: Payload>(frame: &mut [u8]) -> Result<Packet<T>, FrameError> {
-    let length = cobs::decode_in_place(frame).map_err(|_| FrameError::Malformed)?;
-    let (covered, crc) = frame[..length]
-        .split_last_chunk::<CRC_BYTES>()
-        .ok_or(FrameError::Malformed)?;
+///
+/// # Errors
+/// [`FrameError`], except [`FrameError::TooLong`].
+pub fn decode<T: Payload>(frame: &mut [u8]) -> Result<Packet<T>, FrameError> {
+    let covered = unstuff(frame)?;
     let (&version, content) = covered.split_first().ok_or(FrameError::Malformed)?;
-    if crc32(covered) != u32::from_le_bytes(*crc) {
-        return Err(FrameError::Checksum);
+    check_direction::<T>(version)?;
+    if version & !SEALED == T::VERSION && version & SEALED != 0 {
+        return Err(FrameError::Sealed);
     }
-    if (version ^ T::VERSION) & TO_DEVICE != 0 {
-        return Err(FrameError::Direction);
-    }
-    if version != T::VERSION {
-        return Err(FrameError::Version {
-            received: version & !TO_DEVICE,
-            expected: PROTOCOL_VERSION,
-        });
+    if let Err(error) = check_version::<T>(version) {
+        return T::of_version(version, content).ok_or(error);
     }
     match postcard::take_from_bytes(content) {
         Ok(((sequence, message), [])) => Ok(Packet { sequence, message }),
         _ => Err(FrameError::Content),
+    }
+}
+
+/// What a frame's checksum covers.
+pub(super) fn unstuff(frame: &mut [u8]) -> Result<&[u8], FrameError> {
+    let length = cobs::decode_in_place(frame).map_err(|_| FrameError::Malformed)?;
+    let (covered, crc) = frame[..length]
+        .split_last_chunk::<CRC_BYTES>()
+        .ok_or(FrameError::Malformed)?;
+    if covered.is_empty() {
+        return Err(FrameError::Malformed);
+    }
+    if crc32(covered) != u32::from_le_bytes(*crc) {
+        return Err(FrameError::Checksum);
+    }
+    Ok(covered)
+}
+
+pub(super) fn check_direction<T: Payload>(version: u8) -> Result<(), FrameError> {
+    if (version ^ T::VERSION) & TO_DEVICE == 0 {
+        Ok(())
+    } else {
+        Err(FrameError::Direction)
+    }
+}
+
+pub(super) fn check_version<T: Payload>(version: u8) -> Result<(), FrameError> {
+    if version == T::VERSION {
+        Ok(())
+    } else {
+        Err(FrameError::Version {
+            received: version & !TO_DEVICE,
+            expected: PROTOCOL_VERSION,
+        })
     }
 }

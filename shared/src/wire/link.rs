@@ -147,6 +147,11 @@ impl<W: Write, const N: usize> Sender<W, N> {
         self.writer.flush().map_err(SendError::Io)
     }
 
+    /// The line was interrupted: the receiver may hold part of a frame.
+    pub fn begin_anew(&mut self) {
+        self.out_of_step = true;
+    }
+
     /// How this sender writes.
     pub fn format(&self) -> WireFormat {
         self.format

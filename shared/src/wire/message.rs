@@ -6,6 +6,7 @@ use postcard_schema::key::Key;
 use serde::{Deserialize, Serialize};
 
 use super::LinkCounters;
+use super::delivery::{DeliveryStatistics, Guarantee, Ticket};
 pub use super::notice::{Notice, NoticeCode};
 pub use super::performance::Performance;
 use super::request::Request;
@@ -13,8 +14,11 @@ pub use super::thumbnail::{THUMBNAIL_CHUNK, Thumbnail};
 use crate::image::FrameStatistics;
 use crate::triage::{Cause, Causes, Thresholds, Verdict};
 
-/// Version of the framing; a receiver refuses any other.
-pub const PROTOCOL_VERSION: u8 = 2;
+/// Version of the messages.
+pub const PROTOCOL_VERSION: u8 = 3;
+
+/// The oldest version whose recordings can still be read.
+pub const OLDEST_VERSION: u8 = 2;
 
 /// Fingerprint (FNV-1a) of every field and type of [`Message`] and [`Request`]. Sides whose
 /// fingerprints differ were built from different sources.
@@ -50,6 +54,20 @@ pub enum Message {
     Thumbnail(Thumbnail),
     /// How well the device keeps up: from time to time.
     Performance(Performance),
+    /// The answer to a probe.
+    Echo(Echo),
+}
+
+impl From<Report> for Message {
+    fn from(report: Report) -> Self {
+        Self::Report(report)
+    }
+}
+
+impl From<Thumbnail> for Message {
+    fn from(part: Thumbnail) -> Self {
+        Self::Thumbnail(part)
+    }
 }
 
 /// The greeting: what runs, on what, with which model.
@@ -77,6 +95,38 @@ pub struct Hello {
     pub seed: u64,
     /// Limits in force.
     pub thresholds: Thresholds,
+    /// This life of the device: [`Ticket::epoch`] of what it will number. 0 while it has none.
+    pub epoch: u64,
+    /// [`Greeting::challenge`](super::request::Greeting::challenge) of the greeting that this answers;
+    /// 0 if nobody asked.
+    pub challenge: u64,
+    /// What is promised about flagged reports.
+    pub guarantee: Guarantee,
+}
+
+impl Hello {
+    /// Whether the same device speaks, with the same model and settings: perhaps after another start,
+    /// or to somebody else.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let neutral = |hello: &Self| Self {
+            epoch: 0,
+            challenge: 0,
+            guarantee: Guarantee::Once,
+            ..hello.clone()
+        };
+        neutral(self) == neutral(other)
+    }
+}
+
+/// The answer to a [`Probe`](super::request::Probe): both clocks, so that the host learns how far they
+/// are apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Schema)]
+pub struct Echo {
+    /// The probe's own time, on the host's clock.
+    pub probe_us: u64,
+    /// When it was answered, µs since the device started.
+    pub device_us: u64,
 }
 
 /// One frame's answer.
@@ -112,6 +162,8 @@ pub struct Report {
     pub causes: Causes,
     /// What the image looks like.
     pub image: FrameStatistics,
+    /// Set if the report is sent until it is acknowledged.
+    pub ticket: Option<Ticket>,
 }
 
 impl Report {
@@ -138,6 +190,8 @@ pub struct Statistics {
     pub failed: u32,
     /// What the device received.
     pub line: LineStatistics,
+    /// What became of what it has to deliver.
+    pub delivery: DeliveryStatistics,
     /// Bytes of stack never used since the start; 0 if unknown.
     pub stack_free: u32,
     /// Since the device started, µs.

@@ -3,12 +3,15 @@
 //! [`message`] defines what is said, [`request`] what is told. Two formats carry messages: [`frame`], compact and binary, and
 //! [`text`], one line a message for people with a plain terminal. Both carry a sequence number, so
 //! that what is lost can be counted, and a CRC-32, so that what is damaged is never believed.
-//! [`link`] sends and receives either. Requests are binary.
+//! [`link`] sends and receives either. Requests are binary. [`delivery`] says how what must not be lost
+//! arrives all the same.
 
+pub mod delivery;
 pub mod frame;
 pub mod link;
 pub mod message;
 pub mod request;
+pub mod seal;
 pub mod text;
 
 mod decimal;
@@ -17,6 +20,7 @@ mod notice;
 mod performance;
 mod reception;
 mod thumbnail;
+mod version2;
 
 pub use message::{Message, Packet};
 pub use reception::LinkCounters;
@@ -54,13 +58,19 @@ pub enum FrameError {
     Direction,
     /// Undamaged, but not a message that this side knows.
     Content,
+    /// Undamaged, but not sealed with this side's key for this session.
+    Unsealed,
+    /// Sealed, and this side has no key.
+    Sealed,
+    /// Sealed, but taken before.
+    Replayed,
 }
 
 impl FrameError {
     /// Whether the bytes arrived as they were sent, and only their meaning is unknown.
     #[must_use]
     pub const fn is_undamaged(self) -> bool {
-        matches!(self, Self::Version { .. } | Self::Direction | Self::Content)
+        !matches!(self, Self::TooLong | Self::Malformed | Self::Checksum)
     }
 }
 
@@ -83,6 +93,11 @@ impl fmt::Display for FrameError {
             Self::Direction => {
                 f.write_str("undamaged, but sent by this side: the line echoes what it is given")
             }
+            Self::Unsealed => f.write_str(
+                "not sealed with this side's key for this session: do both ends have the same --key?",
+            ),
+            Self::Sealed => f.write_str("sealed: this side needs the other's --key"),
+            Self::Replayed => f.write_str("sealed, but it came before: somebody repeats what was sent"),
             Self::Content => f.write_str(
                 "undamaged, but not a known message: sender and receiver are different builds, \
                  update the older one",

@@ -60,11 +60,17 @@ pub enum NoticeCode {
     /// A new model failed in its first frames and the one before is in force again; the detail is the
     /// CRC-32 of that one's file, the text says why.
     ModelRolledBack = 17,
+    /// The outbox is full: this flagged report, and those to come, are sent once. The detail is how
+    /// many wait.
+    OutboxFull = 18,
+    /// The outbox cannot be written: what is flagged now does not outlast a power cut. The text says
+    /// why.
+    OutboxFailed = 19,
 }
 
 impl NoticeCode {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::PlanMissing,
         Self::PlanVersion,
         Self::PlanLength,
@@ -83,6 +89,8 @@ impl NoticeCode {
         Self::ModelSwapped,
         Self::ModelRefused,
         Self::ModelRolledBack,
+        Self::OutboxFull,
+        Self::OutboxFailed,
     ];
 
     /// Whether the device does not do its work: there is nothing that it could run, or what it ran
@@ -114,6 +122,8 @@ impl NoticeCode {
             Self::ModelSwapped => "model_swapped",
             Self::ModelRefused => "model_refused",
             Self::ModelRolledBack => "model_rolled_back",
+            Self::OutboxFull => "outbox_full",
+            Self::OutboxFailed => "outbox_failed",
         }
     }
 }

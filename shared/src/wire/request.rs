@@ -1,4 +1,5 @@
-//! What a device is told over its serial line: greet, and frames to judge where it has no camera.
+//! What a device is told over its serial line: greet, what has come, and frames to judge where it has
+//! no camera.
 //!
 //! Requests are framed as binary messages are ([`frame`]), with the direction's bit
 //! set in the version. A UART has no flow control, so a host sends one frame and waits for its
@@ -6,6 +7,8 @@
 //!
 //! | request | answer |
 //! | --- | --- |
+//! | [`Request::Probe`] | [`Echo`](super::message::Echo) |
+//! | [`Request::Acknowledge`] | none |
 //! | [`Request::Greet`] | [`Hello`](super::message::Hello), then [`Statistics`](super::message::Statistics) |
 //! | the last part of a frame | [`Report`](super::message::Report) of the same frame number |
 //! | a part that cannot belong to any frame | [`Notice`](super::message::Notice), `frame_refused` |
@@ -16,6 +19,7 @@ use postcard_schema::Schema;
 use serde::{Deserialize, Serialize};
 
 use super::EncodeError;
+use super::delivery::Acknowledgement;
 use super::frame::{self, FrameReceiver, Payload, TO_DEVICE};
 use super::message::{NoticeCode, PROTOCOL_VERSION};
 
@@ -28,9 +32,28 @@ pub const MAX_PIXELS: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub enum Request {
     /// Say who you are. Begins the sequence of a host; parts of a frame from before are forgotten.
-    Greet,
+    Greet(Greeting),
     /// Judge a frame, of which this is a part.
     Frame(FramePart),
+    /// What has come of what is delivered.
+    Acknowledge(Acknowledgement),
+    /// Say at once what your clock shows. From time to time, so that each side knows of the other.
+    Probe(Probe),
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Schema)]
+pub struct Greeting {
+    /// A random number, which the answer repeats. A device without a source of randomness takes its
+    /// first one as its epoch.
+    pub challenge: u64,
+}
+
+/// A question after the device's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Schema)]
+pub struct Probe {
+    /// The time on the host's clock, which the answer repeats, µs since any moment.
+    pub sent_us: u64,
 }
 
 /// Consecutive pixels of a frame.
@@ -71,7 +94,7 @@ impl Payload for Request {
     const VERSION: u8 = PROTOCOL_VERSION | TO_DEVICE;
 
     fn starts_sequence(&self) -> bool {
-        matches!(self, Self::Greet)
+        matches!(self, Self::Greet(_))
     }
 }
 

@@ -4,8 +4,8 @@
 //! REPORT seq=12 frame=12 verdict=flag causes=glare+unfamiliar class=7 confidence=0.4312 … *1C291CA3
 //! ```
 //!
-//! A line is `HELLO`, `REPORT`, `STATISTICS`, `NOTICE`, `THUMBNAIL` or `PERFORMANCE`, then `key=value` pairs, always all of them in the
-//! same order, then ` *` and the CRC-32 of everything before the space, in eight upper-case
+//! A line is `HELLO`, `REPORT`, `STATISTICS`, `NOTICE`, `THUMBNAIL`, `PERFORMANCE` or `ECHO`, then `key=value` pairs, always all of them in the
+//! same order (those that version 3 added may be missing, as in recordings of version 2), then ` *` and the CRC-32 of everything before the space, in eight upper-case
 //! hexadecimal digits; it ends with CR LF. Numbers are decimal (`schema` and `model` hexadecimal),
 //! fractions rounded to 4 digits (limits to 6, or `off`). In names, anything but printable ASCII,
 //! and the characters `% , = *`, is written as `%` and two hexadecimal digits per byte; a list
@@ -17,19 +17,20 @@ use crate::image::FrameStatistics;
 use crate::triage::{Causes, Thresholds};
 
 use super::decimal::Fixed;
+use super::delivery::{DeliveryStatistics, Guarantee, Ticket};
 use super::field::{
-    Fields, NO_LABELS, NO_NUMBER, Name, Pixels, read_labels, read_name, read_numbers, read_pixels,
-    upper_hex,
+    Fields, NO_LABELS, NO_NUMBER, Name, Pixels, read_hex, read_labels, read_name, read_numbers,
+    read_pixels, upper_hex,
 };
 use super::message::{
-    Hello, LineStatistics, Message, Notice, PROTOCOL_VERSION, Packet, Performance, Report,
-    Statistics, Thumbnail,
+    Echo, Hello, LineStatistics, Message, Notice, OLDEST_VERSION, PROTOCOL_VERSION, Packet,
+    Performance, Report, Statistics, Thumbnail,
 };
 use super::reception::{LinkCounters, Reception};
 use super::{EncodeError, FrameError, crc32};
 
 /// Bytes of the longest line, its CR LF included.
-pub const MAX_LINE: usize = 1728;
+pub const MAX_LINE: usize = 1800;
 
 /// ` *` and eight digits.
 const TRAILER: usize = 10;
@@ -108,6 +109,7 @@ pub fn decode(line: &[u8]) -> Result<Packet, FrameError> {
         "NOTICE" => Message::Notice(read_notice(&mut fields)?),
         "THUMBNAIL" => Message::Thumbnail(read_thumbnail(&mut fields)?),
         "PERFORMANCE" => Message::Performance(read_performance(&mut fields)?),
+        "ECHO" => Message::Echo(read_echo(&mut fields)?),
         _ => return Err(FrameError::Content),
     };
     match fields.0.next() {
@@ -142,6 +144,7 @@ fn write_message(line: &mut Line<'_>, seq: u32, message: &Message) -> fmt::Resul
         Message::Notice(notice) => write_notice(line, seq, notice),
         Message::Thumbnail(thumbnail) => write_thumbnail(line, seq, thumbnail),
         Message::Performance(performance) => write_performance(line, seq, performance),
+        Message::Echo(echo) => write_echo(line, seq, *echo),
     }
 }
 
@@ -172,12 +175,18 @@ fn write_hello(line: &mut Line<'_>, seq: u32, hello: &Hello) -> fmt::Result {
             write!(line, " {name}={}", Fixed::<6>(limit))?;
         }
     }
-    Ok(())
+    write!(
+        line,
+        " epoch={:016x} challenge={:016x} guarantee={}",
+        hello.epoch,
+        hello.challenge,
+        hello.guarantee.name()
+    )
 }
 
 fn read_hello(fields: &mut Fields<'_>) -> Result<Hello, FrameError> {
     let received = fields.number("protocol")?;
-    if received != PROTOCOL_VERSION {
+    if !(OLDEST_VERSION..=PROTOCOL_VERSION).contains(&received) {
         return Err(FrameError::Version {
             received,
             expected: PROTOCOL_VERSION,
@@ -206,6 +215,13 @@ fn read_hello(fields: &mut Fields<'_>) -> Result<Hello, FrameError> {
             max_expected_entropy: fields.limit("max_expected_entropy")?,
             max_predictive_entropy: fields.limit("max_predictive_entropy")?,
         },
+        epoch: fields.added("epoch", read_hex)?.unwrap_or_default(),
+        challenge: fields.added("challenge", read_hex)?.unwrap_or_default(),
+        guarantee: fields
+            .added("guarantee", |name| {
+                Guarantee::ALL.into_iter().find(|one| one.name() == name)
+            })?
+            .unwrap_or_default(),
     })
 }
 
@@ -239,7 +255,8 @@ fn write_report(line: &mut Line<'_>, seq: u32, report: &Report) -> fmt::Result {
         fixed(report.image.sharpness),
         fixed(report.image.saturated),
         fixed(report.image.plateau),
-    )
+    )?;
+    write_ticket(line, report.ticket)
 }
 
 fn read_report(fields: &mut Fields<'_>) -> Result<Report, FrameError> {
@@ -273,6 +290,7 @@ fn read_report(fields: &mut Fields<'_>) -> Result<Report, FrameError> {
             saturated: fields.number("saturated")?,
             plateau: fields.number("plateau")?,
         },
+        ticket: fields.ticket()?,
     })
 }
 
@@ -296,6 +314,16 @@ fn write_statistics(line: &mut Line<'_>, seq: u32, statistics: &Statistics) -> f
         statistics.stack_free,
         statistics.uptime_us,
         statistics.last
+    )?;
+    let delivery = &statistics.delivery;
+    write!(
+        line,
+        " delivery={},{},{},{},{}",
+        delivery.delivered,
+        delivery.pending,
+        delivery.resent,
+        delivery.overflowed,
+        delivery.dropped
     )
 }
 
@@ -319,6 +347,19 @@ fn read_statistics(fields: &mut Fields<'_>) -> Result<Statistics, FrameError> {
         stack_free: fields.number("stack_free")?,
         uptime_us: fields.number("uptime_us")?,
         last: fields.number("last")?,
+        delivery: fields
+            .added("delivery", |numbers| {
+                let [delivered, pending, resent, overflowed, dropped] =
+                    read_numbers(numbers, ',').ok()?;
+                Some(DeliveryStatistics {
+                    delivered,
+                    pending,
+                    resent,
+                    overflowed,
+                    dropped,
+                })
+            })?
+            .unwrap_or_default(),
     })
 }
 
@@ -349,7 +390,8 @@ fn write_thumbnail(line: &mut Line<'_>, seq: u32, thumbnail: &Thumbnail) -> fmt:
         thumbnail.height,
         thumbnail.offset,
         Pixels(&thumbnail.pixels)
-    )
+    )?;
+    write_ticket(line, thumbnail.ticket)
 }
 
 fn read_thumbnail(fields: &mut Fields<'_>) -> Result<Thumbnail, FrameError> {
@@ -361,6 +403,33 @@ fn read_thumbnail(fields: &mut Fields<'_>) -> Result<Thumbnail, FrameError> {
         height,
         offset: fields.number("offset")?,
         pixels: read_pixels(fields.value("pixels")?)?,
+        ticket: fields.ticket()?,
+    })
+}
+
+fn write_ticket(line: &mut Line<'_>, ticket: Option<Ticket>) -> fmt::Result {
+    match ticket {
+        None => Ok(()),
+        Some(ticket) => write!(
+            line,
+            " ticket={:016x},{},{}",
+            ticket.epoch, ticket.number, ticket.behind
+        ),
+    }
+}
+
+fn write_echo(line: &mut Line<'_>, seq: u32, echo: Echo) -> fmt::Result {
+    write!(
+        line,
+        "ECHO seq={seq} probe_us={} device_us={}",
+        echo.probe_us, echo.device_us
+    )
+}
+
+fn read_echo(fields: &mut Fields<'_>) -> Result<Echo, FrameError> {
+    Ok(Echo {
+        probe_us: fields.number("probe_us")?,
+        device_us: fields.number("device_us")?,
     })
 }
 

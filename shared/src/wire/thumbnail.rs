@@ -4,6 +4,8 @@ use heapless::Vec;
 use postcard_schema::Schema;
 use serde::{Deserialize, Serialize};
 
+use super::delivery::Ticket;
+
 /// Most pixels in one part: a quarter of a picture of 28 × 28, so that a part holds up a report for
 /// 20 ms at most on a line of 115,200 baud.
 pub const THUMBNAIL_CHUNK: usize = 196;
@@ -24,6 +26,8 @@ pub struct Thumbnail {
     pub offset: u16,
     /// Luma, 0 (black) to 255.
     pub pixels: Vec<u8, THUMBNAIL_CHUNK>,
+    /// Set if the part is sent until it is acknowledged.
+    pub ticket: Option<Ticket>,
 }
 
 impl Thumbnail {
@@ -47,7 +51,15 @@ impl Thumbnail {
             // The largest picture has 9,216 pixels.
             offset: offset as u16,
             pixels: rest.iter().copied().take(THUMBNAIL_CHUNK).collect(),
+            ticket: None,
         })
+    }
+
+    /// Whether the picture ends with this part.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        let whole = usize::from(self.width) * usize::from(self.height);
+        usize::from(self.offset) + self.pixels.len() >= whole
     }
 
     /// Where the pixels lie in the picture; `None` if they do not, or the picture has no pixels or

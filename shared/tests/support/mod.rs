@@ -5,8 +5,9 @@
 use proptest::prelude::*;
 use shared::image::FrameStatistics;
 use shared::triage::{Cause, Causes, Thresholds};
+use shared::wire::delivery::{DeliveryStatistics, Guarantee, Ticket};
 use shared::wire::message::{
-    Hello, LineStatistics, Message, Notice, NoticeCode, Performance, Report, SCHEMA_HASH,
+    Echo, Hello, LineStatistics, Message, Notice, NoticeCode, Performance, Report, SCHEMA_HASH,
     Statistics, THUMBNAIL_CHUNK, Thumbnail, shortened,
 };
 
@@ -26,6 +27,9 @@ pub(crate) fn hello() -> Message {
         passes: 100,
         seed: 42,
         thresholds: Thresholds::uncalibrated(3),
+        epoch: 0x0123_4567_89AB_CDEF,
+        challenge: 7,
+        guarantee: Guarantee::Durable,
     })
 }
 
@@ -54,6 +58,11 @@ pub(crate) fn report(frame: u32) -> Message {
             saturated: 0.0,
             plateau: 0.75,
         },
+        ticket: Some(Ticket {
+            epoch: 0xFEED,
+            number: 5,
+            behind: 2,
+        }),
     })
 }
 
@@ -69,6 +78,13 @@ pub(crate) fn statistics() -> Message {
             corrupt: 3,
             lost: 4,
             overruns: 5,
+        },
+        delivery: DeliveryStatistics {
+            delivered: 15,
+            pending: 5,
+            resent: 6,
+            overflowed: 1,
+            dropped: 8,
         },
         stack_free: 1_024,
         uptime_us: 12_345_678,
@@ -91,6 +107,7 @@ pub(crate) fn thumbnail() -> Message {
         height: 20,
         offset: 556,
         pixels: [0, 1, 0xAB, 255].into_iter().collect(),
+        ticket: None,
     })
 }
 
@@ -134,6 +151,9 @@ pub(crate) fn longest() -> Message {
             max_expected_entropy: f32::MIN,
             max_predictive_entropy: f32::MAX.next_down(),
         },
+        epoch: u64::MAX,
+        challenge: u64::MAX,
+        guarantee: Guarantee::Durable,
     })
 }
 
@@ -156,13 +176,19 @@ fn any_hello() -> impl Strategy<Value = Message> {
             any::<u16>(),
             prop::collection::vec(text(), 0..=16),
         ),
-        (any::<u32>(), any::<u64>(), prop::array::uniform9(finite())),
+        (
+            any::<u32>(),
+            any::<[u64; 3]>(),
+            prop::array::uniform9(finite()),
+        ),
+        prop::sample::select(&Guarantee::ALL[..]),
     )
         .prop_map(
             |(
                 (schema, device, software, engine, model),
                 (input, classes, labels),
-                (passes, seed, limits),
+                (passes, [seed, epoch, challenge], limits),
+                guarantee,
             )| {
                 let [a, b, c, d, e, f, g, h, i] = limits;
                 Message::Hello(Hello {
@@ -187,6 +213,9 @@ fn any_hello() -> impl Strategy<Value = Message> {
                         max_expected_entropy: h,
                         max_predictive_entropy: i,
                     },
+                    epoch,
+                    challenge,
+                    guarantee,
                 })
             },
         )
@@ -203,9 +232,15 @@ fn any_report() -> impl Strategy<Value = Message> {
         ),
         0..512_u16,
         prop::array::uniform14(finite()),
+        any_ticket(),
     )
         .prop_map(
-            |((frame, captured_us, [age_us, latency_us], class, passes), causes, values)| {
+            |(
+                (frame, captured_us, [age_us, latency_us], class, passes),
+                causes,
+                values,
+                ticket,
+            )| {
                 let [
                     a,
                     b,
@@ -246,6 +281,7 @@ fn any_report() -> impl Strategy<Value = Message> {
                         saturated,
                         plateau,
                     },
+                    ticket,
                 })
             },
         )
@@ -255,13 +291,25 @@ fn any_statistics() -> impl Strategy<Value = Message> {
     (
         any::<[u32; 3]>(),
         any::<[u32; Cause::ALL.len()]>(),
-        any::<[u32; 6]>(),
+        any::<[u32; 11]>(),
         any::<u64>(),
         any::<bool>(),
     )
         .prop_map(
             |([frames, accepted, flagged], by_cause, counts, uptime_us, last)| {
-                let [failed, received, corrupt, lost, overruns, stack_free] = counts;
+                let [
+                    failed,
+                    received,
+                    corrupt,
+                    lost,
+                    overruns,
+                    stack_free,
+                    delivered,
+                    pending,
+                    resent,
+                    overflowed,
+                    dropped,
+                ] = counts;
                 Message::Statistics(Statistics {
                     frames,
                     accepted,
@@ -273,6 +321,13 @@ fn any_statistics() -> impl Strategy<Value = Message> {
                         corrupt,
                         lost,
                         overruns,
+                    },
+                    delivery: DeliveryStatistics {
+                        delivered,
+                        pending,
+                        resent,
+                        overflowed,
+                        dropped,
                     },
                     stack_free,
                     uptime_us,
@@ -297,14 +352,16 @@ fn any_thumbnail() -> impl Strategy<Value = Message> {
         any::<[u8; 2]>(),
         any::<u16>(),
         prop::collection::vec(any::<u8>(), 0..=THUMBNAIL_CHUNK),
+        any_ticket(),
     )
-        .prop_map(|(frame, [width, height], offset, pixels)| {
+        .prop_map(|(frame, [width, height], offset, pixels, ticket)| {
             Message::Thumbnail(Thumbnail {
                 frame,
                 width,
                 height,
                 offset,
                 pixels: pixels.into_iter().collect(),
+                ticket,
             })
         })
 }
@@ -336,6 +393,25 @@ fn any_performance() -> impl Strategy<Value = Message> {
         )
 }
 
+fn any_ticket() -> impl Strategy<Value = Option<Ticket>> {
+    prop::option::of(
+        any::<(u64, u32, u8)>().prop_map(|(epoch, number, behind)| Ticket {
+            epoch,
+            number,
+            behind,
+        }),
+    )
+}
+
+fn any_echo() -> impl Strategy<Value = Message> {
+    any::<[u64; 2]>().prop_map(|[probe_us, device_us]| {
+        Message::Echo(Echo {
+            probe_us,
+            device_us,
+        })
+    })
+}
+
 /// Any message at all.
 pub(crate) fn any_message() -> impl Strategy<Value = Message> {
     prop_oneof![
@@ -344,6 +420,7 @@ pub(crate) fn any_message() -> impl Strategy<Value = Message> {
         any_statistics(),
         any_notice(),
         any_thumbnail(),
-        any_performance()
+        any_performance(),
+        any_echo()
     ]
 }

@@ -14,8 +14,9 @@ use host::data::Dataset;
 use host::export::{PlanExport, to_plan};
 use image::{DynamicImage, ImageFormat, RgbImage};
 use shared::triage::{Cause, Thresholds};
+use shared::wire::delivery::DeliveryStatistics;
 use shared::wire::message::{LineStatistics, Message, Performance, Statistics};
-use shared::wire::request::{self, FramePart, Request};
+use shared::wire::request::{self, FramePart, Greeting, Request};
 use shared::wire::{frame, link::Receiver, text};
 use tests::networks::{Layer, build};
 use tests::recording::recording;
@@ -50,6 +51,7 @@ fn wire(write: Write<'_>) -> Result<()> {
         by_cause: [1; Cause::ALL.len()],
         failed: 0,
         line: LineStatistics::default(),
+        delivery: DeliveryStatistics::default(),
         stack_free: 900,
         uptime_us: 800_000,
         last: true,
@@ -95,7 +97,11 @@ fn wire(write: Write<'_>) -> Result<()> {
     write("replay", "text", &all)?;
     let parts = FramePart::split(3, 20, &[7; 400]).map(Request::Frame);
     let mut several = Vec::new();
-    for (sequence, request) in (0..).zip([Request::Greet].into_iter().chain(parts)) {
+    for (sequence, request) in (0..).zip(
+        [Request::Greet(Greeting { challenge: 7 })]
+            .into_iter()
+            .chain(parts),
+    ) {
         let mut bytes = [0; request::MAX_REQUEST];
         let length = request::encode(sequence, &request, &mut bytes)?;
         several.extend_from_slice(&bytes[..length]);
@@ -188,7 +194,7 @@ fn pictures(write: Write<'_>) -> Result<()> {
             picture.write_to(&mut bytes, format)?;
             write("picture", &format!("{name}.{ending}"), bytes.get_ref())?;
             if format == ImageFormat::Jpeg {
-                let header = [3, 10, 6, 0, 0, 0];
+                let header = [4, 10, 6, 0, 0, 0];
                 write(
                     "camera",
                     &format!("mjpeg-{name}"),
@@ -197,7 +203,7 @@ fn pictures(write: Write<'_>) -> Result<()> {
             }
         }
     }
-    for (form, name) in [(0, "grey"), (1, "nv12"), (2, "yuyv")] {
+    for (form, name) in [(0, "grey"), (1, "nv12"), (2, "nv12m"), (3, "yuyv")] {
         let bytes = [&[form, 10, 6, 24, 0, 0][..], &[0x55; 24 * 11]].concat();
         write("camera", name, &bytes)?;
     }

@@ -6,6 +6,7 @@ use device::engine::Engine as _;
 use device::engine::micro::{self, Micro, MicroError, PlanFile, PlanFileError};
 use device::inference::{Buffers, Inference, Settings, Timing};
 use shared::image::{Fit, GrayFrame};
+use shared::wire::delivery::Guarantee;
 use shared::wire::message::{
     Hello, MAX_LABELS, Notice, NoticeCode, Report, SCHEMA_HASH, shortened,
 };
@@ -59,6 +60,10 @@ impl<'m> Judge<'m> {
             passes: plan.passes(),
             seed: plan.seed(),
             thresholds: plan.thresholds(),
+            // What the line is told of itself is added there.
+            epoch: 0,
+            challenge: 0,
+            guarantee: Guarantee::Once,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What comes in: requests from the line, joined to frames.
 
 use embedded_io::{Read, ReadReady};
+use shared::wire::delivery::Acknowledgement;
 use shared::wire::message::{LineStatistics, NoticeCode};
 use shared::wire::request::{Assembly, Received, Request, RequestDeframer};
 
@@ -18,8 +19,12 @@ pub(crate) struct Inbox<'m> {
 /// What the host wants.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Wish<'a> {
-    /// To be greeted.
-    Greeting,
+    /// To be greeted, with this challenge.
+    Greeting(u64),
+    /// To tell what has come.
+    Acknowledgement(Acknowledgement),
+    /// To know the time; its own is this.
+    Time(u64),
     /// A frame judged.
     Judgement(Received<'a>),
     /// Nothing that can be done: the notice to answer with, and the frame's number.
@@ -41,10 +46,12 @@ impl<'m> Inbox<'m> {
     pub(crate) fn read<L: Read + ReadReady>(&mut self, line: &mut L) -> Option<Wish<'_>> {
         let request = self.request(line)?;
         match request {
-            Request::Greet => {
+            Request::Greet(greeting) => {
                 self.assembly.clear();
-                Some(Wish::Greeting)
+                Some(Wish::Greeting(greeting.challenge))
             }
+            Request::Acknowledge(answer) => Some(Wish::Acknowledgement(answer)),
+            Request::Probe(probe) => Some(Wish::Time(probe.sent_us)),
             Request::Frame(part) => match self.assembly.push(&part) {
                 Ok(whole) => whole.map(Wish::Judgement),
                 Err(code) => Some(Wish::Impossible(code, part.frame)),

@@ -9,10 +9,14 @@ use std::vec::Vec;
 
 use embedded_hal::digital::{self, OutputPin};
 use embedded_io::{ErrorType, Read, ReadReady, Write};
+use shared::image::FrameStatistics;
+use shared::triage::Causes;
+use shared::wire::delivery::{Acknowledgement, Stream};
 use shared::wire::frame::{Deframer, MAX_FRAME};
-use shared::wire::message::{Message, Notice, NoticeCode, Packet};
-use shared::wire::request::{self, FramePart, MAX_REQUEST, Request};
+use shared::wire::message::{Message, Notice, NoticeCode, Packet, Report};
+use shared::wire::request::{self, FramePart, Greeting, MAX_REQUEST, Request};
 
+use crate::report::Outbox;
 use crate::{Board, Clock, Device, NoCamera, Watchdog, last_words, text};
 
 /// What the board's parts share with the test.
@@ -190,7 +194,7 @@ fn without_a_plan_it_says_so_again_and_again() {
         assert!(matches!(&said[1], Message::Statistics(s) if s.frames == 0 && !s.last));
     }
     // Whoever asks does not wait for it.
-    bench.send(&Request::Greet);
+    bench.send(&Request::Greet(Greeting { challenge: 5 }));
     assert_eq!(code(&bench.after(0.1)[0]), Some(NoticeCode::PlanMissing));
     // Every turn ended, so every turn fed the watchdog and rested.
     let world = bench.world.borrow();
@@ -249,12 +253,12 @@ fn why_it_started_again_is_told_once() {
 fn the_line_and_the_stack_are_counted() {
     let mut bench = Bench::new(&[], None, || 128);
     let _ = bench.after(0.0);
-    bench.send(&Request::Greet);
+    bench.send(&Request::Greet(Greeting { challenge: 5 }));
     bench.world.borrow_mut().to_board.push_back(Err(()));
     // In step, so that this counts as damage.
     bench.world.borrow_mut().to_board.extend([Ok(3), Ok(0)]);
     bench.sequence += 2;
-    bench.send(&Request::Greet);
+    bench.send(&Request::Greet(Greeting { challenge: 5 }));
     let said = bench.after(0.0);
     let statistics = said.iter().rev().find_map(|message| match message {
         Message::Statistics(statistics) => Some(statistics),
@@ -305,4 +309,92 @@ fn last_words_are_a_message_whatever_was_sent_before() {
         panic!("nothing whole: {got:?}");
     };
     assert_eq!(message, Message::Notice(notice));
+}
+
+fn flagged(frame: u32) -> Report {
+    Report {
+        frame,
+        captured_us: 0,
+        age_us: 0,
+        latency_us: 0,
+        class: 0,
+        confidence: 0.5,
+        predictive_entropy: 1.0,
+        expected_entropy: 0.5,
+        mutual_information: 0.5,
+        variation_ratio: 0.0,
+        standard_deviation: 0.0,
+        margin: 0.0,
+        passes: 1,
+        causes: Causes::from_bits(1).expect("a cause"),
+        image: FrameStatistics::default(),
+        ticket: None,
+    }
+}
+
+/// Frame numbers and tickets of what was said since this was asked last.
+fn said(part: &Part, heard: &mut Deframer) -> Vec<(u32, Option<(u64, u32)>)> {
+    let bytes = core::mem::take(&mut part.0.borrow_mut().from_board);
+    bytes
+        .into_iter()
+        .filter_map(|byte| heard.push(byte))
+        .filter_map(|packet| match packet.expect("whole").message {
+            Message::Report(report) => {
+                let ticket = report.ticket.map(|ticket| (ticket.epoch, ticket.number));
+                Some((report.frame, ticket))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn flagged_reports_are_repeated_until_the_host_has_them() {
+    let part = Part::default();
+    let mut heard = Deframer::new();
+    let mut outbox = Outbox::new(part.clone());
+    // Nobody has greeted: sent once.
+    outbox.flagged(flagged(0), 0);
+    outbox.repeat(1_000_000);
+    assert_eq!(said(&part, &mut heard), [(0, None)]);
+    outbox.meet(77);
+    for frame in 1..=10 {
+        outbox.flagged(flagged(frame), 1_000_000);
+    }
+    let mut wanted: Vec<_> = (0..8)
+        .map(|number| (number + 1, Some((77, number))))
+        .collect();
+    // There was no room for these.
+    wanted.extend([(9, None), (10, None)]);
+    assert_eq!(said(&part, &mut heard), wanted);
+    let answer = Acknowledgement {
+        stream: Stream::Reports,
+        epoch: 77,
+        next: 2,
+        come: 0b11_1110,
+    };
+    outbox.acknowledge(&answer);
+    // Number 2 was overtaken; nothing else is due yet.
+    outbox.repeat(1_000_001);
+    outbox.repeat(1_000_001);
+    assert_eq!(said(&part, &mut heard), [(3, Some((77, 2)))]);
+    // Another host goes on with the same epoch.
+    outbox.meet(78);
+    outbox.repeat(1_000_002);
+    assert_eq!(said(&part, &mut heard), [(3, Some((77, 2)))]);
+    outbox.acknowledge(&Acknowledgement {
+        next: 8,
+        come: 0,
+        ..answer
+    });
+    let statistics = outbox.statistics();
+    assert_eq!(
+        (
+            statistics.delivered,
+            statistics.pending,
+            statistics.overflowed,
+            statistics.resent
+        ),
+        (8, 0, 2, 2)
+    );
 }

@@ -8,7 +8,7 @@ use embedded_hal::digital::{OutputPin, PinState};
 use heapless::String;
 use shared::image::GrayFrame;
 use shared::triage::Verdict;
-use shared::wire::message::{Message, Notice, NoticeCode, Report};
+use shared::wire::message::{Echo, Message, Notice, NoticeCode, Report};
 
 use crate::board::{Board, Camera, Clock, Line, Watchdog};
 use crate::judge::Judge;
@@ -105,11 +105,12 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
             .announced
             .is_none_or(|at| now.saturating_sub(at) >= interval)
         {
-            self.announce(now);
+            self.announce(now, 0);
         }
         let judged = self.desk.tally.frames();
         self.answer();
         self.look();
+        self.desk.outbox.repeat(now);
         let frames = self.desk.tally.frames();
         if frames != judged && frames.is_multiple_of(STATISTICS_FRAMES) {
             self.tell_statistics();
@@ -122,11 +123,16 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
 
     /// Who this is, or why it is of no use; then what else there is to know.
     #[inline(never)]
-    fn announce(&mut self, now: u64) {
-        self.desk.outbox.send(&match &self.desk.judge {
-            Ok(judge) => Message::Hello(judge.hello(self.name)),
+    fn announce(&mut self, now: u64, challenge: u64) {
+        let message = match &self.desk.judge {
+            Ok(judge) => {
+                let mut hello = judge.hello(self.name);
+                self.desk.outbox.promise(&mut hello, challenge);
+                Message::Hello(hello)
+            }
             Err(refusal) => Message::Notice(refusal.clone()),
-        });
+        };
+        self.desk.outbox.send(&message);
         if let Some(notice) = self.last_reset.take() {
             self.desk.outbox.send(&Message::Notice(notice));
         }
@@ -140,6 +146,7 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
         let stack_free = (self.stack_free)();
         let mut statistics = self.desk.tally.message(self.desk.clock.now_us(), false);
         statistics.line = self.inbox.statistics();
+        statistics.delivery = self.desk.outbox.statistics();
         statistics.stack_free = stack_free;
         self.desk.outbox.send(&Message::Statistics(statistics));
         if stack_free < STACK_LOW && !self.stack_low_told {
@@ -155,11 +162,24 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
     /// Does what the host asks for next.
     #[inline(never)]
     fn answer(&mut self) {
-        match self.inbox.read(self.desk.outbox.line()) {
+        let wish = self.inbox.read(self.desk.outbox.line());
+        if wish.is_some() {
+            self.desk.outbox.hear();
+        }
+        match wish {
             None => {}
-            Some(Wish::Greeting) => {
+            Some(Wish::Greeting(challenge)) => {
                 let now = self.desk.clock.now_us();
-                self.announce(now);
+                self.desk.outbox.meet(challenge);
+                self.announce(now, challenge);
+            }
+            Some(Wish::Acknowledgement(answer)) => self.desk.outbox.acknowledge(&answer),
+            Some(Wish::Time(probe_us)) => {
+                let device_us = self.desk.clock.now_us();
+                self.desk.outbox.send(&Message::Echo(Echo {
+                    probe_us,
+                    device_us,
+                }));
             }
             Some(Wish::Impossible(code, frame)) => {
                 // Without a plan nothing is possible, and that is what to tell.
@@ -218,7 +238,12 @@ impl<L: Line, F: OutputPin, C: Clock> Desk<'_, L, F, C> {
             .set_state(PinState::from(report.verdict() == Verdict::Flag));
         let latency = self.clock.now_us().saturating_sub(report.captured_us);
         report.latency_us = u32::try_from(latency).unwrap_or(u32::MAX);
-        self.outbox.send(&Message::Report(report));
+        if report.verdict() == Verdict::Flag {
+            let now = self.clock.now_us();
+            self.outbox.flagged(report, now);
+        } else {
+            self.outbox.send(&Message::Report(report));
+        }
     }
 
     #[inline(never)]

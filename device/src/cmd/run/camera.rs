@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use device::source::{CameraOptions, LiveState, PixelFormat};
+use shared::image::Rect;
 use shared::wire::message::{Message, Notice, NoticeCode, shortened};
 
 use super::link::Link;
@@ -10,13 +11,17 @@ use super::link::Link;
 /// How a camera (`--source v4l2:…`) is to take pictures.
 #[derive(Debug, clap::Args)]
 pub(super) struct CameraArgs {
-    /// Width and height of a camera's pictures; 640x480 or what is nearest, if not given.
+    /// Have the camera itself take this part of what it sees only: X,Y,WIDTH,HEIGHT in its pixels.
+    #[arg(long, value_name = "RECTANGLE", value_parser = super::rectangle)]
+    camera_crop: Option<Rect>,
+    /// Width and height of a camera's pictures; those of --camera-crop, else 640x480 or what is
+    /// nearest, if not given.
     #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = size)]
     camera_size: Option<(u32, u32)>,
     /// Frames per second that a camera is to take.
     #[arg(long, value_name = "RATE", value_parser = super::frame_rate)]
     camera_fps: Option<f64>,
-    /// Form of a camera's pictures: grey, nv12, yuyv or mjpeg; the first that it has, if not given.
+    /// Form of a camera's pictures: grey, nv12, nv12m, yuyv or mjpeg; the first that it has, if not given.
     #[arg(long, value_name = "FORMAT")]
     camera_format: Option<PixelFormat>,
     /// Set a camera's controls before it starts, in this order, by the names that v4l2-ctl gives them.
@@ -31,6 +36,7 @@ pub(super) struct CameraArgs {
 impl CameraArgs {
     pub(super) fn options(&self) -> CameraOptions {
         CameraOptions {
+            crop: self.camera_crop,
             size: self.camera_size,
             rate: self.camera_fps,
             format: self.camera_format,
@@ -62,14 +68,14 @@ impl Presence {
             // One that was gone for less than a turn of the loop is told, too.
             let why = state.absent.as_deref().unwrap_or("for a moment");
             self.lost = Some(Instant::now());
-            link.send(&Message::Notice(Notice {
+            link.send(Message::Notice(Notice {
                 code: NoticeCode::CameraLost,
                 detail: 0,
                 text: shortened(why),
             }))?;
         }
         if let Some(lost) = self.lost.take_if(|_| state.absent.is_none()) {
-            link.send(&Message::Notice(Notice {
+            link.send(Message::Notice(Notice {
                 code: NoticeCode::CameraBack,
                 detail: u32::try_from(lost.elapsed().as_millis()).unwrap_or(u32::MAX),
                 text: shortened(""),

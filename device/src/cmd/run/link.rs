@@ -1,19 +1,28 @@
-//! The line to the host: what is sent, and where it goes.
+//! The link to the host: what is sent, with which promise, and where it goes.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Context;
-use device::serial::SerialLine;
+use anyhow::{Context, bail};
+use device::line_key;
+use device::outbox::{self, Outbox, OutboxError};
 use device::session::Session;
 use embedded_io_adapters::std::FromStd;
+use shared::triage::Verdict;
+use shared::wire::LinkCounters;
+use shared::wire::delivery::{DeliveryStatistics, Guarantee};
 use shared::wire::link::{SendError, Sender, WireFormat};
-use shared::wire::message::{Hello, MAX_LABELS, Message, SCHEMA_HASH, shortened};
+use shared::wire::message::{
+    Hello, MAX_LABELS, Message, Notice, NoticeCode, Report, SCHEMA_HASH, Thumbnail, shortened,
+};
+use shared::wire::seal::DeviceSession;
 
 use super::Args;
+use super::line::{Line, answer_timeout};
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(super) enum Wire {
@@ -27,72 +36,243 @@ pub(super) enum Pictures {
     None,
 }
 
-/// Bits that a serial line takes for a byte: a start and a stop bit go with eight of data.
-const BITS: u32 = 10;
-
-/// Counts how long what was written keeps the line busy.
-struct Paced {
-    line: Box<dyn Write>,
-    /// Time that a byte takes; none on what is no serial line.
-    byte: Duration,
-    busy_until: Instant,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Delivery {
+    Acknowledged,
+    Once,
 }
 
-impl Write for Paced {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.line.write(bytes)?;
-        self.busy_until = self.busy_until.max(Instant::now()) + self.byte * written as u32;
-        Ok(written)
-    }
+/// How flagged reports reach the host.
+#[derive(Debug, clap::Args)]
+pub(super) struct DeliveryArgs {
+    /// Send flagged reports until the host acknowledges them (on a binary serial line, if not given),
+    /// or once, over a line without a way back.
+    #[arg(long, value_name = "HOW")]
+    delivery: Option<Delivery>,
+    /// Keep flagged reports that are not acknowledged yet in this folder, where they outlast crashes and
+    /// power cuts; without it, in memory.
+    #[arg(long, value_name = "DIR")]
+    outbox: Option<PathBuf>,
+    /// Most MiB of waiting reports, and again of waiting pictures; what finds no room is sent once.
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    outbox_limit: u64,
+    /// Let the disk be late by so many milliseconds: a power cut loses what was flagged in them, and
+    /// the disk is written to less often.
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=60_000))]
+    outbox_delay: u64,
+    /// Seal every message with the key in this file (64 hexadecimal digits), which the host has too, and
+    /// hear nobody else.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Seconds to wait at the end for what is not acknowledged.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    linger: u64,
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.line.flush()
-    }
+/// Where messages go.
+enum Out {
+    /// What takes everything at once: a file, standard output.
+    Direct(Box<Sender<FromStd<Box<dyn Write>>>>),
+    Line(Line),
 }
 
 /// The greeting and the line that it is repeated on.
 pub(super) struct Link {
-    sender: Sender<FromStd<Paced>>,
+    out: Out,
+    format: WireFormat,
     hello: Hello,
+    linger: Duration,
+    /// The outbox had no room for the last report.
+    is_full: bool,
+    /// The outbox could not be written.
+    is_failing: bool,
 }
 
 impl Link {
-    /// Opens what `--serial` names. Setting `stop` ends a wait for a line that takes nothing.
+    /// Opens what `--serial` names, and the outbox. Setting `stop` ends waits for room.
     pub(super) fn open(
         args: &Args,
         session: &Session,
         stop: &Arc<AtomicBool>,
     ) -> anyhow::Result<Self> {
-        let (line, format, byte) = open_line(args, stop)?;
-        let paced = Paced {
-            line,
-            byte,
-            busy_until: Instant::now(),
+        let mut hello = hello(args, session);
+        let wire = |default| match args.wire.unwrap_or(default) {
+            Wire::Binary => WireFormat::Binary,
+            Wire::Text => WireFormat::Text,
+        };
+        let (out, format) = if let Some((file, default)) = open_file(args)? {
+            if args.delivery.delivery == Some(Delivery::Acknowledged) {
+                bail!(
+                    "nobody acknowledges what is written to {}: --delivery acknowledged is for serial ports",
+                    args.serial
+                );
+            }
+            if args.delivery.key.is_some() {
+                bail!(
+                    "nobody greets at {}, and what is sealed answers a greeting: --key is for serial ports",
+                    args.serial
+                );
+            }
+            if args.delivery.outbox.is_some() {
+                tracing::warn!(
+                    "nobody acknowledges what is written to {}: the outbox is not used",
+                    args.serial
+                );
+            }
+            let format = wire(default);
+            let sender = Sender::new(FromStd::new(file), format);
+            (Out::Direct(Box::new(sender)), format)
+        } else {
+            let format = wire(Wire::Binary);
+            let key = args
+                .delivery
+                .key
+                .as_deref()
+                .map(line_key::read)
+                .transpose()?;
+            if key.is_some() && format == WireFormat::Text {
+                bail!("text cannot be sealed: leave out --key, or --wire text");
+            }
+            let seal = key.map(|key| DeviceSession::new(key, hello.epoch));
+            let outbox = open_outbox(args, format, hello.epoch)?;
+            hello.guarantee = outbox.as_ref().map_or(Guarantee::Once, Outbox::guarantee);
+            let line = Line::open(
+                Path::new(&args.serial),
+                args.baud,
+                format,
+                hello.clone(),
+                outbox,
+                seal,
+                stop,
+            )?;
+            (Out::Line(line), format)
         };
         Ok(Self {
-            sender: Sender::new(FromStd::new(paced), format),
-            hello: hello(args, session),
+            out,
+            format,
+            hello,
+            linger: Duration::from_secs(args.delivery.linger),
+            is_full: false,
+            is_failing: false,
         })
     }
 
     /// Greets with another model.
     pub(super) fn introduce(&mut self, args: &Args, session: &Session) -> anyhow::Result<()> {
+        let (epoch, guarantee) = (self.hello.epoch, self.hello.guarantee);
         self.hello = hello(args, session);
-        self.greet()
+        (self.hello.epoch, self.hello.guarantee) = (epoch, guarantee);
+        match &self.out {
+            Out::Direct(_) => self.greet(),
+            Out::Line(line) => {
+                line.introduce(self.hello.clone());
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn greet(&mut self) -> anyhow::Result<()> {
-        let hello = Message::Hello(self.hello.clone());
-        self.send(&hello)
+        match &self.out {
+            Out::Direct(_) => self.send(Message::Hello(self.hello.clone())),
+            Out::Line(line) => {
+                line.greet();
+                Ok(())
+            }
+        }
     }
 
-    pub(super) fn send(&mut self, message: &Message) -> anyhow::Result<()> {
-        self.sender.send(message).map(|_| ()).map_err(line_failed)
+    /// Whether the host has asked who speaks since this was asked last.
+    pub(super) fn was_greeted(&self) -> bool {
+        match &self.out {
+            Out::Direct(_) => false,
+            Out::Line(line) => line.was_greeted(),
+        }
     }
 
-    /// Whether everything has left that was sent, by the line's speed.
-    pub(super) fn is_idle(&mut self) -> bool {
-        Instant::now() >= self.sender.get_mut().inner().busy_until
+    /// Sends what is urgent: notices and totals.
+    pub(super) fn send(&mut self, message: Message) -> anyhow::Result<()> {
+        match &mut self.out {
+            Out::Direct(sender) => sender.send(&message).map(drop).map_err(line_failed),
+            Out::Line(line) => {
+                line.say(message);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends a report, and gives its number if it waits for an acknowledgement. A `patient` caller, who
+    /// misses no frame meanwhile, waits while the line has no room; else an accepted frame's gives way.
+    pub(super) fn report(&mut self, report: Report, patient: bool) -> anyhow::Result<Option<u32>> {
+        let line = match &mut self.out {
+            Out::Direct(sender) => {
+                let sent = sender.send(&Message::Report(report));
+                return sent.map(|_| None).map_err(line_failed);
+            }
+            Out::Line(line) => line,
+        };
+        if report.verdict() == Verdict::Accept {
+            line.accepted(report, patient);
+            return Ok(None);
+        }
+        let outcome = line.flagged(report, patient);
+        self.tell(outcome)
+    }
+
+    /// Tells of an outbox that cannot keep what it should, once until it can again.
+    fn tell(&mut self, outcome: Result<Option<u32>, OutboxError>) -> anyhow::Result<Option<u32>> {
+        let (is_full, is_failing) = match &outcome {
+            Err(OutboxError::Full { .. }) => (true, self.is_failing),
+            Err(_) => (false, true),
+            Ok(_) => (false, false),
+        };
+        let was_full = std::mem::replace(&mut self.is_full, is_full);
+        let was_failing = std::mem::replace(&mut self.is_failing, is_failing);
+        let Err(error) = outcome else {
+            if was_failing {
+                tracing::info!("the outbox can be written again");
+            }
+            return Ok(outcome.ok().flatten());
+        };
+        let (code, detail) = match error {
+            OutboxError::Full { .. } if was_full => return Ok(None),
+            OutboxError::Full { waiting } => (
+                NoticeCode::OutboxFull,
+                u32::try_from(waiting).unwrap_or(u32::MAX),
+            ),
+            _ if was_failing => return Ok(None),
+            _ => (NoticeCode::OutboxFailed, 0),
+        };
+        tracing::error!("{error}");
+        self.send(Message::Notice(Notice {
+            code,
+            detail,
+            text: shortened(&error.to_string()),
+        }))?;
+        Ok(None)
+    }
+
+    /// Sends a picture in parts; `false` if it is left out. `report` is what [`Link::report`] gave.
+    pub(super) fn picture(
+        &mut self,
+        report: Option<u32>,
+        parts: impl Iterator<Item = Thumbnail>,
+        patient: bool,
+    ) -> anyhow::Result<bool> {
+        let outcome = match &mut self.out {
+            Out::Direct(sender) => {
+                for part in parts {
+                    sender
+                        .send(&Message::Thumbnail(part))
+                        .map_err(line_failed)?;
+                }
+                return Ok(true);
+            }
+            Out::Line(line) => line.picture(report, parts, patient),
+        };
+        match outcome {
+            Ok(has_room) => Ok(has_room),
+            Err(error) => self.tell(Err(error)).map(|_| true),
+        }
     }
 
     /// Whether pictures are wanted on this line.
@@ -101,13 +281,92 @@ impl Link {
             Some(Pictures::Flagged) => true,
             Some(Pictures::None) => false,
             // Whoever reads text reads no pictures.
-            None => self.sender.format() == WireFormat::Binary,
+            None => self.format == WireFormat::Binary,
         }
     }
 
-    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
-        self.sender.flush().map_err(line_failed)
+    /// What became of what was to be delivered, and of what the host sent.
+    pub(super) fn statistics(&self) -> (DeliveryStatistics, LinkCounters) {
+        match &self.out {
+            Out::Direct(_) => Default::default(),
+            Out::Line(line) => line.statistics(),
+        }
     }
+
+    /// Waits for what is not acknowledged yet.
+    ///
+    /// # Errors
+    /// If something is lost with the end of the program.
+    pub(super) fn settle(&self) -> anyhow::Result<()> {
+        let Out::Line(line) = &self.out else {
+            return Ok(());
+        };
+        match line.settle(self.linger) {
+            (0, _) => Ok(()),
+            (waiting, Guarantee::Durable) => {
+                tracing::info!("{waiting} flagged reports wait in the outbox for the next start");
+                Ok(())
+            }
+            (waiting, Guarantee::Volatile) => bail!(
+                "{waiting} flagged reports were not acknowledged and are lost: is host monitor running? --outbox DIR keeps them for the next start, --linger waits longer"
+            ),
+            (waiting, Guarantee::Once) => {
+                bail!("the line did not take {waiting} flagged reports, which are lost")
+            }
+        }
+    }
+
+    /// Ends, after what is said has left.
+    pub(super) fn close(&mut self) -> anyhow::Result<()> {
+        match &mut self.out {
+            Out::Direct(sender) => sender.flush().map_err(line_failed),
+            Out::Line(line) => {
+                line.close(self.linger);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn open_outbox(args: &Args, format: WireFormat, epoch: u64) -> anyhow::Result<Option<Outbox>> {
+    let DeliveryArgs {
+        delivery,
+        outbox: folder,
+        outbox_limit,
+        outbox_delay,
+        ..
+    } = &args.delivery;
+    // Text is read by people, who do not answer, unless it is to be kept for somebody who does.
+    let is_answered = format == WireFormat::Binary || folder.is_some();
+    let delivery = delivery.unwrap_or(if is_answered {
+        Delivery::Acknowledged
+    } else {
+        Delivery::Once
+    });
+    if delivery == Delivery::Once {
+        if folder.is_some() {
+            tracing::warn!("what is delivered once is not kept: the outbox is not used");
+        }
+        return Ok(None);
+    }
+    let options = outbox::Options {
+        folder: folder.clone(),
+        limit: outbox_limit << 20,
+        sync: Duration::from_millis(*outbox_delay),
+        timeout: answer_timeout(args.baud),
+    };
+    let outbox = Outbox::open(&options, epoch)?;
+    let found = outbox.found();
+    if found.waiting > 0 {
+        tracing::info!("{} items of before wait in the outbox", found.waiting);
+    }
+    if found.damaged > 0 {
+        tracing::error!(
+            "{} items in the outbox are damaged and lost: check the disk",
+            found.damaged
+        );
+    }
+    Ok(Some(outbox))
 }
 
 fn line_failed(error: SendError<io::Error>) -> anyhow::Error {
@@ -117,35 +376,26 @@ fn line_failed(error: SendError<io::Error>) -> anyhow::Error {
     }
 }
 
-fn open_line(
-    args: &Args,
-    stop: &Arc<AtomicBool>,
-) -> anyhow::Result<(Box<dyn Write>, WireFormat, Duration)> {
-    let (line, default, byte): (Box<dyn Write>, _, _) = if args.serial == "stdout" {
-        (Box::new(io::stdout()), Wire::Text, Duration::ZERO)
-    } else if let Some(path) = args.serial.strip_prefix("file:") {
-        let file = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .with_context(|| format!("cannot write reports to {path}"))?;
-        (Box::new(file), Wire::Binary, Duration::ZERO)
-    } else {
-        (
-            Box::new(SerialLine::open(
-                &PathBuf::from(&args.serial),
-                args.baud,
-                Arc::clone(stop),
-            )?),
-            Wire::Binary,
-            Duration::from_secs(1) * BITS / args.baud.max(1),
-        )
+/// What `--serial` names if it is no serial port, and the format of those who do not ask for one.
+fn open_file(args: &Args) -> anyhow::Result<Option<(Box<dyn Write>, Wire)>> {
+    if args.serial == "stdout" {
+        return Ok(Some((Box::new(io::stdout()), Wire::Text)));
+    }
+    let Some(path) = args.serial.strip_prefix("file:") else {
+        return Ok(None);
     };
-    let format = match args.wire.unwrap_or(default) {
-        Wire::Binary => WireFormat::Binary,
-        Wire::Text => WireFormat::Text,
-    };
-    Ok((line, format, byte))
+    let file = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(|| format!("cannot write reports to {path}"))?;
+    Ok(Some((Box::new(file), Wire::Binary)))
+}
+
+/// A number that no other start of any device has.
+fn epoch() -> u64 {
+    // Seeded by the system.
+    RandomState::new().hash_one(std::process::id()).max(1)
 }
 
 fn hello(args: &Args, session: &Session) -> Hello {
@@ -169,5 +419,8 @@ fn hello(args: &Args, session: &Session) -> Hello {
         passes: settings.passes,
         seed: session.seed,
         thresholds: settings.thresholds,
+        epoch: epoch(),
+        challenge: 0,
+        guarantee: Guarantee::Once,
     }
 }

@@ -10,7 +10,7 @@ use device::pin::FlagPin;
 use device::session::Session;
 use device::source::{Frame, Source};
 use shared::triage::Verdict;
-use shared::wire::message::{Message, Performance};
+use shared::wire::message::{LineStatistics, Message, Performance};
 
 use super::Args;
 use super::camera::Presence;
@@ -58,45 +58,35 @@ impl Reporting {
             age_us: microseconds(age),
             latency_us: microseconds(since_capture()),
         };
-        link.send(&Message::Report(outcome.report(number, timing)))?;
+        // Where no frame is missed meanwhile, the line is waited for.
+        let patient = !source.is_live();
+        let kept = link.report(outcome.report(number, timing), patient)?;
         self.meter.count(since_capture(), outcome.measures.passes);
         if flagged && let Some(thumbnails) = &mut self.thumbnails {
             let inference = &session.inference;
             let shape = inference.engine().input_shape();
-            thumbnails
-                .push(
+            let parts = thumbnails
+                .parts(
                     number,
                     &picture.view()?,
                     (shape.height, shape.width),
                     inference.settings(),
                 )
                 .context("cannot make a picture for the host")?;
+            if !link.picture(kept, parts, patient)? {
+                thumbnails.leave_out();
+            }
         }
-        self.pictures(link, !source.is_live())
+        Ok(())
     }
 
-    /// Between frames: parts of pictures if the line has nothing else to do, and word of a camera
-    /// that is gone or back.
+    /// Between frames: word of a camera that is gone or back.
     pub(super) fn turn(&mut self, link: &mut Link, source: &Source) -> anyhow::Result<()> {
         if let Some(state) = source.live() {
             self.presence.tell(&state, link)?;
             if self.presence.is_lost() {
                 // Nobody knows what a camera would see that is not there.
                 self.set_pin(true)?;
-            }
-            self.pictures(link, false)?;
-        }
-        Ok(())
-    }
-
-    /// Sends parts of pictures: `all` at once where no frame is missed meanwhile, else as long as the
-    /// line is idle.
-    fn pictures(&mut self, link: &mut Link, all: bool) -> anyhow::Result<()> {
-        if let Some(thumbnails) = &mut self.thumbnails {
-            while (all || link.is_idle())
-                && let Some(part) = thumbnails.next_part()
-            {
-                link.send(&Message::Thumbnail(part))?;
             }
         }
         Ok(())
@@ -109,11 +99,14 @@ impl Reporting {
         source: &Source,
         last: bool,
     ) -> anyhow::Result<()> {
-        link.send(&Message::Performance(self.performance(source)))?;
-        link.send(&Message::Statistics(
-            self.tally
-                .message(source.elapsed().as_micros() as u64, last),
-        ))
+        link.send(Message::Performance(self.performance(source)))?;
+        let mut statistics = self
+            .tally
+            .message(source.elapsed().as_micros() as u64, last);
+        let (delivery, counters) = link.statistics();
+        statistics.delivery = delivery;
+        statistics.line = LineStatistics::new(&counters, 0);
+        link.send(Message::Statistics(statistics))
     }
 
     /// What `--stats` shows.

@@ -142,7 +142,7 @@ fn refuse(link: &mut Link, reason: &str) -> anyhow::Result<()> {
 }
 
 fn notify(link: &mut Link, code: NoticeCode, detail: u32, text: &str) -> anyhow::Result<()> {
-    link.send(&Message::Notice(Notice {
+    link.send(Message::Notice(Notice {
         code,
         detail,
         text: shortened(text),

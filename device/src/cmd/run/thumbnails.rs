@@ -1,43 +1,26 @@
-//! Pictures of flagged frames, a part at a time, so that they hold up no report.
-
-use std::collections::VecDeque;
+//! Pictures of flagged frames.
 
 use device::inference::Settings;
 use shared::image::{self, GrayFrame};
 use shared::wire::message::Thumbnail;
 
-/// Pictures that wait for the line; further ones are left out.
-const WAITING: usize = 4;
-
-/// Pictures on their way.
+/// Makes pictures for the host.
 #[derive(Debug, Default)]
 pub(super) struct Thumbnails {
-    waiting: VecDeque<Waiting>,
     luma: Vec<f32>,
     left_out: u32,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    frame: u32,
-    size: (u8, u8),
-    luma: Vec<u8>,
-    sent: usize,
-}
-
 impl Thumbnails {
-    /// Takes the picture of frame number `frame` as a model of `rows` × `columns` sees it, or smaller.
-    pub(super) fn push(
+    /// The parts of the picture of frame number `frame` as a model of `rows` × `columns` sees it, or
+    /// smaller.
+    pub(super) fn parts(
         &mut self,
         frame: u32,
         picture: &GrayFrame<'_>,
         (rows, columns): (usize, usize),
         settings: &Settings,
-    ) -> Result<(), image::ImageError> {
-        if self.waiting.len() == WAITING {
-            self.left_out += 1;
-            return Ok(());
-        }
+    ) -> Result<impl Iterator<Item = Thumbnail> + use<>, image::ImageError> {
         let (height, width) = fitting(rows, columns);
         self.luma.resize(height * width, 0.0);
         image::resize(
@@ -48,28 +31,22 @@ impl Thumbnails {
             height,
             &mut self.luma,
         )?;
-        self.waiting.push_back(Waiting {
-            frame,
-            size: (width as u8, height as u8),
-            luma: self
-                .luma
-                .iter()
-                .map(|luma| (luma * 255.0).round() as u8)
-                .collect(),
-            sent: 0,
-        });
-        Ok(())
+        let luma: Vec<u8> = self
+            .luma
+            .iter()
+            .map(|luma| (luma * 255.0).round() as u8)
+            .collect();
+        let mut sent = 0;
+        Ok(std::iter::from_fn(move || {
+            let part = Thumbnail::part(frame, (width as u8, height as u8), &luma, sent)?;
+            sent += part.pixels.len();
+            Some(part)
+        }))
     }
 
-    /// The next part to send.
-    pub(super) fn next_part(&mut self) -> Option<Thumbnail> {
-        let first = self.waiting.front_mut()?;
-        let part = Thumbnail::part(first.frame, first.size, &first.luma, first.sent)?;
-        first.sent += part.pixels.len();
-        if first.sent == first.luma.len() {
-            self.waiting.pop_front();
-        }
-        Some(part)
+    /// Counts a picture that there was no room for.
+    pub(super) fn leave_out(&mut self) {
+        self.left_out += 1;
     }
 
     /// Pictures that there was no room for.
@@ -111,23 +88,13 @@ mod tests {
         let luma: Vec<u8> = (0..28 * 28).map(|pixel| (pixel % 256) as u8).collect();
         let picture = GrayFrame::new(28, 28, 28, &luma).expect("whole");
         let mut thumbnails = Thumbnails::default();
-        assert!(thumbnails.next_part().is_none());
-        for frame in 0..6 {
-            thumbnails
-                .push(frame, &picture, (28, 28), &settings)
-                .expect("resized");
+        let parts = thumbnails.parts(7, &picture, (28, 28), &settings);
+        let mut whole = vec![0; luma.len()];
+        for part in parts.expect("resized") {
+            assert_eq!(part.frame, 7);
+            whole[part.place().expect("inside")].copy_from_slice(&part.pixels);
         }
-        assert_eq!(thumbnails.left_out(), 2);
-        for frame in 0..4 {
-            let mut whole = vec![0; luma.len()];
-            for _ in 0..4 {
-                let part = thumbnails.next_part().expect("a part");
-                assert_eq!(part.frame, frame);
-                whole[part.place().expect("inside")].copy_from_slice(&part.pixels);
-            }
-            assert_eq!(whole, luma);
-        }
-        assert!(thumbnails.next_part().is_none());
+        assert_eq!(whole, luma);
     }
 
     #[test]

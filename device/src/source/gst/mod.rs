@@ -10,7 +10,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ use crate::machine::monotonic;
 const PROGRAM: &str = "gst-launch-1.0";
 /// How long a stream may be silent, at its start, too, if nobody says.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a process that has ended may take to have said why.
+const COMPLAINT: Duration = Duration::from_secs(1);
 /// What `decodebin` makes of a name that ends so is a video.
 const VIDEOS: [&str; 9] = [
     "avi", "m4v", "mkv", "mov", "mp4", "mpg", "ts", "webm", "y4m",
@@ -136,6 +138,7 @@ impl Camera for Player {
             })
         })?;
         let mut playing = Playing::new(child, self.name(), self.timeout)?;
+        playing.endless = matches!(self.video, Video::Rtsp(_));
         // Whether it runs at all is to be known at the start.
         while playing.reader.size().is_ok_and(|size| size.is_none()) && !playing.ended {
             playing.fill(self.timeout)?;
@@ -181,8 +184,10 @@ pub(super) struct Playing {
     /// When the next bytes must have come.
     deadline: Instant,
     ended: bool,
-    /// The first error that the child wrote.
-    complaint: Arc<Mutex<Option<String>>>,
+    /// Whether an end is a loss: a network camera that says goodbye comes back.
+    endless: bool,
+    /// The errors that the child writes.
+    complaint: Receiver<String>,
 }
 
 impl Playing {
@@ -190,8 +195,7 @@ impl Playing {
         let lost = || CameraError::GStreamer(format!("{PROGRAM} has no output"));
         let output = child.stdout.take().ok_or_else(lost)?;
         let errors = child.stderr.take().ok_or_else(lost)?;
-        let complaint = Arc::default();
-        listen(errors, &complaint)?;
+        let complaint = listen(errors)?;
         Ok(Self {
             child,
             output,
@@ -200,6 +204,7 @@ impl Playing {
             timeout,
             deadline: Instant::now() + timeout,
             ended: false,
+            endless: false,
             complaint,
         })
     }
@@ -236,17 +241,12 @@ impl Playing {
 
     /// Why nothing comes any more.
     fn failure(&mut self) -> CameraError {
-        // It has ended, or is of no use; either way its complaint is complete then.
+        // It has ended, or is of no use; either way its complaint is on its way or will not come.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let complaint = self
-            .complaint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        CameraError::GStreamer(match complaint {
-            Some(complaint) => format!("{}: {complaint}", self.name),
-            None => format!("{} gives no video", self.name),
+        CameraError::GStreamer(match self.complaint.recv_timeout(COMPLAINT) {
+            Ok(complaint) => format!("{}: {complaint}", self.name),
+            Err(_) => format!("{} gives no video", self.name),
         })
     }
 }
@@ -270,7 +270,10 @@ impl Stream for Playing {
                 }
                 Ok(false) if self.ended => {
                     let finished = self.child.wait().is_ok_and(|status| status.success());
-                    return if finished {
+                    return if finished && self.endless {
+                        let why = format!("{} has ended its stream", self.name);
+                        Err(CameraError::GStreamer(why))
+                    } else if finished {
                         Ok(Next::End)
                     } else {
                         Err(self.failure())
@@ -296,32 +299,38 @@ impl Drop for Playing {
     }
 }
 
-/// Keeps the child's standard error empty, and its first error.
-fn listen(errors: ChildStderr, complaint: &Arc<Mutex<Option<String>>>) -> Result<(), CameraError> {
-    let complaint = Arc::clone(complaint);
+/// Keeps the child's standard error empty, and gives the errors that it tells.
+fn listen(errors: ChildStderr) -> Result<Receiver<String>, CameraError> {
+    let (sender, complaint) = channel();
     thread::Builder::new()
         .name("gstreamer".to_owned())
         .spawn(move || {
             for line in BufReader::new(errors).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).trim().to_owned();
                 tracing::debug!("{PROGRAM}: {line}");
-                let is_error = line.starts_with("ERROR") || line.contains("erroneous pipeline");
-                let mut complaint = complaint.lock().unwrap_or_else(PoisonError::into_inner);
-                if is_error && complaint.is_none() {
-                    let words = line
-                        .split_once(": ")
-                        .map_or(line.as_str(), |(_, words)| words);
-                    *complaint = Some(
-                        words
-                            .chars()
-                            .filter(|character| !character.is_control())
-                            .collect(),
-                    );
+                if let Some(words) = error(&line) {
+                    // Whoever would read it may have gone.
+                    let _ = sender.send(words);
                 }
             }
         })
-        .map(drop)
-        .map_err(CameraError::Thread)
+        .map_err(CameraError::Thread)?;
+    Ok(complaint)
+}
+
+/// The error that a line tells, if it does: `ERROR: from element /GstPipeline:pipeline0/…:NAME: WORDS`,
+/// of which name and words are kept, or what is wrong with the pipeline.
+fn error(line: &str) -> Option<String> {
+    if !line.starts_with("ERROR") && !line.contains("erroneous pipeline") {
+        return None;
+    }
+    let (_, words) = line.split_once(": ").unwrap_or(("", line));
+    let shorter = words
+        .strip_prefix("from element ")
+        .and_then(|words| words.split_once(": "))
+        .and_then(|(path, words)| Some(format!("{}: {words}", path.rsplit(':').next()?)));
+    let words = shorter.unwrap_or_else(|| words.to_owned());
+    Some(words.chars().filter(|it| !it.is_control()).collect())
 }
 
 #[cfg(test)]
@@ -337,6 +346,29 @@ mod tests {
         assert!(words("  ").is_empty());
         assert_eq!(without_password("rtsp://me:secret@cam/1"), "rtsp://cam/1");
         assert_eq!(without_password("rtsp://cam/1"), "rtsp://cam/1");
+    }
+
+    #[test]
+    fn errors_are_told_by_their_words() {
+        for (line, expected) in [
+            (
+                "ERROR: from element /GstPipeline:pipeline0/GstRTSPSrc:rtspsrc0: Could not open resource.",
+                Some("rtspsrc0: Could not open resource."),
+            ),
+            (
+                "WARNING: erroneous pipeline: no element \"x\"",
+                Some("erroneous pipeline: no element \"x\""),
+            ),
+            (
+                "ERROR: pipeline doesn't want to preroll.",
+                Some("pipeline doesn't want to preroll."),
+            ),
+            ("ERROR", Some("ERROR")),
+            ("Additional debug info:", None),
+            ("", None),
+        ] {
+            assert_eq!(error(line).as_deref(), expected, "{line}");
+        }
     }
 
     #[test]

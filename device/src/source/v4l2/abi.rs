@@ -5,10 +5,17 @@ use std::ffi::c_long;
 
 /// `V4L2_BUF_TYPE_VIDEO_CAPTURE`.
 pub(super) const VIDEO_CAPTURE: u32 = 1;
+/// `V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE`.
+pub(super) const VIDEO_CAPTURE_MPLANE: u32 = 9;
+/// `VIDEO_MAX_PLANES`.
+pub(super) const MAX_PLANES: usize = 8;
 /// `V4L2_MEMORY_MMAP`.
 pub(super) const MEMORY_MMAP: u32 = 1;
 /// `V4L2_FIELD_NONE`: progressive pictures.
 pub(super) const FIELD_NONE: u32 = 1;
+
+/// `V4L2_SEL_TGT_CROP`: the part of what the sensor sees, or of a signal, that is captured.
+pub(super) const CROP: u32 = 0;
 
 /// `V4L2_CAP_…`.
 pub(super) mod capability {
@@ -56,6 +63,17 @@ pub(super) struct Capability {
     pub(super) reserved: [u32; 3],
 }
 
+impl Capability {
+    /// What this node can do, of all that the device can.
+    pub(super) fn of_node(&self) -> u32 {
+        if self.capabilities & capability::DEVICE_CAPS != 0 {
+            self.device_caps
+        } else {
+            self.capabilities
+        }
+    }
+}
+
 /// `struct v4l2_fmtdesc`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,26 +87,29 @@ pub(super) struct FormatDescription {
     pub(super) reserved: [u32; 3],
 }
 
-/// `struct v4l2_format` of single-planar video: the kernel's is a union of 200 bytes that holds
-/// pointers, and is aligned like them.
+/// `struct v4l2_format` of video: the kernel's is a union of 200 bytes, of which `P` takes all but
+/// `REST` words. The union holds pointers elsewhere, and is aligned like them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Format {
+pub(super) struct Format<P, const REST: usize> {
     pub(super) kind: u32,
     #[cfg(target_pointer_width = "64")]
     pub(super) alignment: u32,
-    pub(super) picture: PictureFormat,
-    pub(super) rest: [u32; 38],
+    pub(super) picture: P,
+    pub(super) rest: [u32; REST],
 }
 
-impl Format {
-    pub(super) fn new(picture: PictureFormat) -> Self {
+pub(super) type SinglePlanar = Format<PictureFormat, 38>;
+pub(super) type MultiPlanar = Format<PlanesFormat, 2>;
+
+impl<P, const REST: usize> Format<P, REST> {
+    pub(super) fn new(kind: u32, picture: P) -> Self {
         Self {
-            kind: VIDEO_CAPTURE,
+            kind,
             #[cfg(target_pointer_width = "64")]
             alignment: 0,
             picture,
-            rest: [0; 38],
+            rest: [0; REST],
         }
     }
 }
@@ -110,6 +131,70 @@ pub(super) struct PictureFormat {
     pub(super) encoding: u32,
     pub(super) quantization: u32,
     pub(super) transfer: u32,
+}
+
+/// `struct v4l2_pix_format_mplane`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PlanesFormat {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) pixel_format: u32,
+    pub(super) field: u32,
+    pub(super) colorspace: u32,
+    pub(super) planes: [PlaneFormat; MAX_PLANES],
+    /// Number of planes, flags, encoding, quantization, transfer.
+    pub(super) rest: [u8; 12],
+}
+
+/// `struct v4l2_plane_pix_format`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PlaneFormat {
+    pub(super) size_image: u32,
+    /// Bytes from one row of the plane to the next.
+    pub(super) bytes_per_line: u32,
+    pub(super) reserved: [u16; 6],
+}
+
+impl From<PictureFormat> for PlanesFormat {
+    fn from(picture: PictureFormat) -> Self {
+        Self {
+            width: picture.width,
+            height: picture.height,
+            pixel_format: picture.pixel_format,
+            field: picture.field,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<PlanesFormat> for PictureFormat {
+    fn from(format: PlanesFormat) -> Self {
+        Self {
+            width: format.width,
+            height: format.height,
+            pixel_format: format.pixel_format,
+            field: format.field,
+            bytes_per_line: format.planes[0].bytes_per_line,
+            size_image: format.planes[0].size_image,
+            ..Self::default()
+        }
+    }
+}
+
+/// `struct v4l2_selection`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Selection {
+    pub(super) kind: u32,
+    pub(super) target: u32,
+    pub(super) flags: u32,
+    pub(super) left: i32,
+    pub(super) top: i32,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) reserved: [u32; 9],
 }
 
 /// `struct v4l2_fract`.
@@ -134,7 +219,7 @@ pub(super) struct StreamParameters {
 impl Default for StreamParameters {
     fn default() -> Self {
         Self {
-            kind: VIDEO_CAPTURE,
+            kind: 0,
             capability: 0,
             mode: 0,
             time_per_frame: Fraction::default(),
@@ -198,23 +283,25 @@ pub(super) struct Buffer {
     pub(super) timecode: [u32; 4],
     pub(super) sequence: u32,
     pub(super) memory: u32,
-    /// First member of a union with pointers.
-    pub(super) offset: u32,
-    #[cfg(target_pointer_width = "64")]
-    pub(super) offset_rest: u32,
+    /// A union as large as a pointer: of a single-planar buffer its first four bytes are where to map
+    /// it from, of a multi-planar one all are the address of its planes.
+    pub(super) place: [u8; size_of::<usize>()],
+    /// Bytes of a single-planar buffer, or the number of planes.
     pub(super) length: u32,
     pub(super) reserved: [u32; 2],
 }
 
-impl Buffer {
-    pub(super) fn numbered(index: u32) -> Self {
-        Self {
-            index,
-            kind: VIDEO_CAPTURE,
-            memory: MEMORY_MMAP,
-            ..Self::default()
-        }
-    }
+/// `struct v4l2_plane` of mapped memory.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Plane {
+    pub(super) bytes_used: u32,
+    pub(super) length: u32,
+    /// A union as large as a pointer, whose first four bytes are where to map the plane from.
+    pub(super) place: [u8; size_of::<usize>()],
+    /// Where in the plane its bytes begin.
+    pub(super) data_offset: u32,
+    pub(super) reserved: [u32; 11],
 }
 
 /// `struct v4l2_queryctrl`.
@@ -255,6 +342,8 @@ const _: () = {
     assert!(size_of::<Capability>() == 104);
     assert!(size_of::<FormatDescription>() == 64);
     assert!(size_of::<PictureFormat>() == 48);
+    assert!(size_of::<PlanesFormat>() == 192);
+    assert!(size_of::<Selection>() == 64);
     assert!(size_of::<StreamParameters>() == 204);
     assert!(size_of::<FrameSize>() == 44);
     assert!(size_of::<FrameInterval>() == 52);
@@ -265,21 +354,27 @@ const _: () = {
 };
 #[cfg(target_pointer_width = "64")]
 const _: () = {
-    assert!(size_of::<Format>() == 208);
-    assert!(std::mem::offset_of!(Format, picture) == 8);
+    assert!(size_of::<SinglePlanar>() == 208);
+    assert!(size_of::<MultiPlanar>() == 208);
+    assert!(std::mem::offset_of!(SinglePlanar, picture) == 8);
+    assert!(size_of::<Plane>() == 64);
+    assert!(std::mem::offset_of!(Plane, data_offset) == 16);
     assert!(size_of::<Buffer>() == 88);
     assert!(std::mem::offset_of!(Buffer, seconds) == 24);
     assert!(std::mem::offset_of!(Buffer, sequence) == 56);
-    assert!(std::mem::offset_of!(Buffer, offset) == 64);
+    assert!(std::mem::offset_of!(Buffer, place) == 64);
     assert!(std::mem::offset_of!(Buffer, length) == 72);
 };
 #[cfg(target_pointer_width = "32")]
 const _: () = {
-    assert!(size_of::<Format>() == 204);
-    assert!(std::mem::offset_of!(Format, picture) == 4);
+    assert!(size_of::<SinglePlanar>() == 204);
+    assert!(size_of::<MultiPlanar>() == 204);
+    assert!(std::mem::offset_of!(SinglePlanar, picture) == 4);
+    assert!(size_of::<Plane>() == 60);
+    assert!(std::mem::offset_of!(Plane, data_offset) == 12);
     assert!(size_of::<Buffer>() == 68);
     assert!(std::mem::offset_of!(Buffer, seconds) == 20);
     assert!(std::mem::offset_of!(Buffer, sequence) == 44);
-    assert!(std::mem::offset_of!(Buffer, offset) == 52);
+    assert!(std::mem::offset_of!(Buffer, place) == 52);
     assert!(std::mem::offset_of!(Buffer, length) == 56);
 };

@@ -88,8 +88,7 @@ fn camera(path: &Path) -> Result<CameraInfo, crate::source::CameraError> {
         path: path.to_owned(),
         error,
     };
-    let (node, card) = open_camera(path)?;
-    let about = node.capability().map_err(failed)?;
+    let (node, about) = open_camera(path)?;
     let formats = offers::offers(&node).map_err(failed)?;
     let formats = formats.iter().map(|offer| {
         let (sizes, is_range) = match &offer.sizes {
@@ -118,7 +117,7 @@ fn camera(path: &Path) -> Result<CameraInfo, crate::source::CameraError> {
     Ok(CameraInfo {
         path: path.to_owned(),
         stable: stable_names(path),
-        card,
+        card: text(&about.card),
         driver: text(&about.driver),
         bus: text(&about.bus_info),
         formats: formats.collect(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::abi::{DISCRETE, FormatDescription, Fraction, FrameInterval, FrameSize, VIDEO_CAPTURE};
+use super::abi::{DISCRETE, FormatDescription, Fraction, FrameInterval, FrameSize};
 use super::sys::Node;
 use super::text;
 use crate::source::camera::PixelFormat;
@@ -128,7 +128,6 @@ pub(super) fn offers(node: &Node) -> io::Result<Vec<Offer>> {
     let formats = enumerate(|index| {
         let mut format = FormatDescription {
             index,
-            kind: VIDEO_CAPTURE,
             ..FormatDescription::default()
         };
         node.enumerate_formats(&mut format)?;

@@ -1,6 +1,7 @@
 //! The host's end of a line to a board that judges the frames it is sent.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use shared::wire::link::Receiver;
 use shared::wire::message::{Hello, Message, NoticeCode, Report, SCHEMA_HASH};
-use shared::wire::request::{self, FramePart, MAX_REQUEST, Request};
+use shared::wire::request::{self, FramePart, Greeting, MAX_REQUEST, Request};
 use shared::wire::{FrameError, LinkCounters, Packet};
 
-use crate::monitor::explain;
+use super::super::view::mismatch;
+use crate::monitor::{Deliveries, explain};
 
 /// How often a frame is sent again.
 pub(super) const RESENDS: u32 = 3;
@@ -63,6 +65,10 @@ pub(super) struct Board<L> {
     slowest: Option<Duration>,
     /// What the line made of messages that arrived undamaged, but are none.
     foreign: Option<FrameError>,
+    /// What has come of what is repeated until it is acknowledged.
+    deliveries: Deliveries,
+    /// Repeated by the answers to greetings.
+    challenge: u64,
 }
 
 impl<L: Read + Write> Board<L> {
@@ -88,7 +94,17 @@ impl<L: Read + Write> Board<L> {
             resends: 0,
             slowest: None,
             foreign: None,
+            deliveries: Deliveries::default(),
+            // Seeded by the system.
+            challenge: RandomState::new().hash_one(0).max(1),
         }
+    }
+
+    fn greet_now(&mut self) -> anyhow::Result<()> {
+        let greeting = Greeting {
+            challenge: self.challenge,
+        };
+        self.send(&[Request::Greet(greeting)]).map(drop)
     }
 
     /// What became of everything that came.
@@ -99,7 +115,7 @@ impl<L: Read + Write> Board<L> {
     /// Asks who is there; `None` if somebody stopped the program.
     pub(super) fn greet(&mut self, heard: &mut Heard<'_>) -> anyhow::Result<Option<Hello>> {
         for _ in 0..GREETINGS {
-            self.send(&[Request::Greet])?;
+            self.greet_now()?;
             let deadline = Instant::now() + self.timeout.unwrap_or(GREETING);
             while let Some(packet) = self.receive(deadline)? {
                 heard(&packet, &self.counters())?;
@@ -127,13 +143,7 @@ impl<L: Read + Write> Board<L> {
     /// Checks that this is a board to talk to.
     fn meet(&mut self, hello: Hello) -> anyhow::Result<Hello> {
         if hello.schema != SCHEMA_HASH {
-            bail!(
-                "'{}' at {} runs version {} with another message layout than this program's {}: build both from the same sources",
-                hello.device,
-                self.name,
-                hello.software,
-                env!("CARGO_PKG_VERSION")
-            );
+            bail!("at {}, {}", self.name, mismatch(&hello));
         }
         self.hello = Some(hello.clone());
         Ok(hello)
@@ -207,7 +217,11 @@ impl<L: Read + Write> Board<L> {
                         _ => {}
                     },
                     Message::Hello(hello) => {
-                        if self.hello.as_ref() != Some(&hello) {
+                        if !self
+                            .hello
+                            .as_ref()
+                            .is_some_and(|known| known.is_like(&hello))
+                        {
                             bail!(
                                 "the device at {} is not what it was: it greets anew, with another model or settings",
                                 self.name
@@ -231,7 +245,7 @@ impl<L: Read + Write> Board<L> {
     /// Greets again, because totals follow a greeting, and gives what comes until they do to
     /// `heard`.
     pub(super) fn totals(&mut self, heard: &mut Heard<'_>) -> anyhow::Result<()> {
-        self.send(&[Request::Greet])?;
+        self.greet_now()?;
         let deadline = Instant::now() + TOTALS;
         while let Some(packet) = self.receive(deadline)? {
             if matches!(packet.message, Message::Report(_)) {
@@ -304,10 +318,28 @@ impl<L: Read + Write> Board<L> {
             };
             for &byte in &bytes[..count] {
                 match self.receiver.push(byte) {
-                    Some(Ok(packet)) => self.inbox.push_back(packet),
+                    Some(Ok(packet)) => {
+                        if let Message::Report(report) = &packet.message
+                            && let Some(ticket) = report.ticket
+                            && !self.deliveries.report(ticket)
+                        {
+                            tracing::debug!("an answer came again");
+                            continue;
+                        }
+                        self.inbox.push_back(packet);
+                    }
                     Some(Err(error)) => self.note(error),
                     None => {}
                 }
+            }
+            let answers: Vec<_> = self
+                .deliveries
+                .acknowledgements()
+                .into_iter()
+                .map(Request::Acknowledge)
+                .collect();
+            if !answers.is_empty() {
+                self.send(&answers)?;
             }
             if self.inbox.is_empty() && Instant::now() >= deadline {
                 break;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use shared::image::FrameStatistics;
 use shared::triage::{Causes, Thresholds};
+use shared::wire::delivery::Guarantee;
 use shared::wire::frame::{MAX_FRAME, encode};
 use shared::wire::message::{Hello, Message, Notice, NoticeCode, Report, SCHEMA_HASH, shortened};
 use shared::wire::request::{Request, RequestDeframer};
@@ -97,6 +98,9 @@ fn hello(model: u32) -> Message {
         passes: 1,
         seed: 1,
         thresholds: Thresholds::OFF,
+        epoch: 0,
+        challenge: 0,
+        guarantee: Guarantee::Once,
     })
 }
 
@@ -125,6 +129,7 @@ fn report(frame: u32) -> Message {
             saturated: 0.0,
             plateau: 0.0,
         },
+        ticket: None,
     })
 }
 

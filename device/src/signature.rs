@@ -158,11 +158,14 @@ pub fn verify<'a>(
 }
 
 #[cfg(feature = "onnx")]
+#[cfg(feature = "onnx")]
+pub(crate) use files::hexadecimal;
+#[cfg(feature = "onnx")]
 pub use files::{KeyError, SigningKey, Trust};
 
 #[cfg(feature = "onnx")]
 mod files {
-    use std::fmt;
+    use std::fmt::{self, Write as _};
     use std::fs;
     use std::path::{Path, PathBuf};
 
@@ -283,8 +286,13 @@ mod files {
         }
     }
 
-    fn hexadecimal(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    /// Two lower-case digits a byte.
+    pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+        bytes.iter().fold(String::new(), |mut digits, byte| {
+            // Text takes everything.
+            let _ = write!(digits, "{byte:02x}");
+            digits
+        })
     }
 
     /// The keys whose files are taken; without any, every file is.

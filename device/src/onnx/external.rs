@@ -141,8 +141,7 @@ fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::signature::hexadecimal(&Sha256::digest(bytes))
 }
 
 /// SHA-256 of every file in `folder` that tensors of the graph lie in, by name.

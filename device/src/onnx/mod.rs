@@ -339,9 +339,10 @@ pub fn sign(path: &Path, key: &SigningKey) -> Result<Vec<u8>, OnnxError> {
         let constants = constants.filter_map(|a| a.t.as_ref());
         let tensors = graph.initializer.iter().chain(constants);
         let hashes = external::hashes(tensors, folder_of(path))?;
-        let entries = match hashes.is_empty() {
-            true => Vec::new(),
-            false => vec![metadata::json(metadata::DATA, &hashes)?],
+        let entries = if hashes.is_empty() {
+            Vec::new()
+        } else {
+            vec![metadata::json(metadata::DATA, &hashes)?]
         };
         let file = metadata::replace(&file, &[metadata::DATA], entries)?;
         Ok(key.sign(Kind::Model, &file))

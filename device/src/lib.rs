@@ -34,5 +34,7 @@ pub mod pin;
 pub mod serial;
 #[cfg(feature = "onnx")]
 pub mod session;
+#[cfg(feature = "signature")]
+pub mod signature;
 #[cfg(feature = "io")]
 pub mod source;

@@ -16,6 +16,7 @@ use crate::engine::provider::{OptionError, OrtOptions};
 use crate::engine::{Engine, EngineError, InputShape};
 use crate::inference::{BufferLengths, Buffers, Inference, InferenceError, MAX_CHANNELS, Settings};
 use crate::onnx::{Calibration, Model, OnnxError};
+use crate::signature::{self, Kind, SignatureError, Trust};
 
 pub use crate::onnx::limits::MAX_CLASSES;
 
@@ -122,6 +123,8 @@ pub struct Options {
     pub fit: Fit,
     /// Thresholds; the model's own if `None`.
     pub thresholds: Option<Thresholds>,
+    /// Keys that files have to be signed with, if there are any.
+    pub trust: Trust,
 }
 
 impl Default for Options {
@@ -137,6 +140,7 @@ impl Default for Options {
             crop: None,
             fit: Fit::default(),
             thresholds: None,
+            trust: Trust::default(),
         }
     }
 }
@@ -161,6 +165,14 @@ pub enum SessionError {
         path: PathBuf,
         /// What is wrong with it.
         error: PlanFileError,
+    },
+    /// The file is a plan that is not signed as it has to be.
+    #[error("{}: {error}", path.display())]
+    Signature {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with its signature.
+        error: SignatureError,
     },
     /// An engine was named for a plan file.
     #[error("{} is a plan file, which has an engine of its own: leave --engine out", path.display())]
@@ -225,7 +237,7 @@ impl Session {
         if let Some(bytes) = plan_bytes(path) {
             return Self::open_plan(path, &bytes, options);
         }
-        let model = Model::load(path)?;
+        let model = Model::load_trusted(path, &options.trust)?;
         let metadata = model.metadata();
         let seed = options.seed.unwrap_or(metadata.seed);
         // Of adaptive sampling no batch is larger than what is run between two looks.
@@ -261,6 +273,11 @@ impl Session {
         if options.engine.is_some() {
             return Err(SessionError::PlanEngine { path: path() });
         }
+        let checked = options.trust.check(Kind::Plan, bytes);
+        let bytes = checked.map_err(|error| SessionError::Signature {
+            path: path(),
+            error,
+        })?;
         let plan = OwnedPlan::new(bytes).map_err(|error| SessionError::PlanFile {
             path: path(),
             error,
@@ -331,7 +348,8 @@ fn open_plan_file(path: &Path) -> Option<File> {
 fn plan_bytes(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = PlanFile::MAGIC.to_vec();
     // No more than the longest plan has, whatever the file is.
-    let mut file = open_plan_file(path)?.take(PlanFile::LONGEST as u64);
+    let most = PlanFile::LONGEST + signature::PLAN_BYTES;
+    let mut file = open_plan_file(path)?.take(most as u64);
     file.read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail, ensure};
 use device::onnx::Model;
-use device::session::is_plan;
+use device::signature::{Kind, Trust};
 
 pub use self::board::Board;
 use crate::flash::tool;
@@ -22,6 +22,9 @@ const CONFIGURATION: &str = include_str!("../../device/packaging/device.toml");
 const INSTALL: &str = include_str!("../../device/packaging/install.sh");
 /// Where the service looks for its model, below the root folder.
 const MODEL: &str = "var/lib/mcdropout/model.onnx";
+
+/// Where the key lies that models have to be signed with.
+pub const TRUSTED: &str = "/etc/mcdropout/trust.pub";
 
 /// Kind of processor, by Debian's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -60,6 +63,8 @@ pub struct Bundle {
     pub package: Option<PathBuf>,
     /// An ONNX model, or a plan; `None` leaves the model there as it is.
     pub model: Option<PathBuf>,
+    /// The key that models have to be signed with; `None` leaves the one there as it is.
+    pub trust: Option<PathBuf>,
     /// Text of the configuration; `None` leaves it there as it is.
     pub configuration: Option<String>,
 }
@@ -81,6 +86,9 @@ impl Bundle {
         }
         if let Some(model) = &self.model {
             copy(model, "model.onnx")?;
+        }
+        if let Some(key) = &self.trust {
+            copy(key, "trust.pub")?;
         }
         if let Some(text) = &self.configuration {
             fs::write(folder.join("device.toml"), text)?;
@@ -116,6 +124,9 @@ impl Bundle {
             fs::create_dir_all(path.parent().unwrap_or(root))?;
             crate::files::write(&path, content)
         };
+        if let Some(key) = &self.trust {
+            place(TRUSTED.trim_start_matches('/'), &fs::read(key)?)?;
+        }
         if let Some(text) = &self.configuration {
             place("etc/mcdropout/device.toml", text.as_bytes())?;
         }
@@ -129,12 +140,16 @@ impl Bundle {
 /// Refuses what no device takes before anything is built or copied.
 ///
 /// # Errors
-/// If the file is no plan and no model with live dropout that is complete in one file.
-pub fn check_model(path: &Path) -> anyhow::Result<()> {
-    if is_plan(path) {
+/// If the file is no plan and no model with live dropout that is complete in one file, or not signed by
+/// a key that the board is to trust.
+pub fn check_model(path: &Path, trust: &Trust) -> anyhow::Result<()> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let kind = Kind::of(&bytes);
+    let checked = trust.check(kind, &bytes).map(|_| ());
+    checked.with_context(|| format!("{} cannot be deployed", path.display()))?;
+    if kind == Kind::Plan {
         return Ok(()); // The board checks it as a whole.
     }
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     Model::from_bytes(&bytes)
         .with_context(|| format!("{} cannot be deployed", path.display()))
         .map(|_| ())

@@ -13,6 +13,8 @@ use device::onnx::Model;
 use device::session::EngineKind;
 use serde_json::json;
 
+use super::TrustArgs;
+
 /// Passes per batch while proving: the proof's own number, so that it takes one batch a site.
 const BLOCK: usize = 64;
 
@@ -34,6 +36,8 @@ pub(crate) struct Args {
     /// Seed of the masks; the model file's own if not given.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -41,7 +45,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     args.ort.check(args.engine == EngineKind::Ort)?;
-    let model = Model::load(&args.model)?;
+    let model = Model::load_trusted(&args.model, &args.trust.open()?)?;
     let seed = args.seed.unwrap_or(model.metadata().seed);
     let (name, proof, native) = match args.engine {
         // It cannot be told its masks: what is proved with tract is what it has to agree with.

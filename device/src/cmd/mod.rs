@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use device::engine::provider::OrtOptions;
 use device::session::{EngineKind, Options, Session};
+use device::signature::Trust;
 use shared::stopping::Delta;
 
 /// The model and how it is run: common to `run`, `check` and `bench`.
@@ -61,6 +62,20 @@ impl ModelArgs {
 
     pub(crate) fn open(&self, options: &Options) -> anyhow::Result<Session> {
         Ok(Session::open(&self.model, options)?)
+    }
+}
+
+/// Keys that model and plan files have to be signed with.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct TrustArgs {
+    /// Take only models that are signed with this key (KEY.pub of host keygen), or one of several.
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub(crate) trust: Vec<PathBuf>,
+}
+
+impl TrustArgs {
+    pub(crate) fn open(&self) -> anyhow::Result<Trust> {
+        Ok(Trust::open(&self.trust)?)
     }
 }
 

@@ -30,7 +30,7 @@ use self::reporting::Reporting;
 use self::service::Watchdog;
 use self::swap::Models;
 use self::thresholds::ThresholdArgs;
-use super::ModelArgs;
+use super::{ModelArgs, TrustArgs};
 
 /// The longest wait for a frame, or for its time, until line, watchdog and stop flag have their turn.
 const TURN: Duration = Duration::from_millis(200);
@@ -123,6 +123,8 @@ pub(crate) struct Args {
     /// Take another model that is put in the file's place while frames go on; see device swap.
     #[arg(long)]
     hot_swap: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
     #[command(flatten)]
     thresholds: ThresholdArgs,
 }
@@ -228,11 +230,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 struct Opening {
     options: Options,
     thresholds: ThresholdArgs,
+    trust: TrustArgs,
 }
 
 impl Opening {
-    fn new(args: &Args) -> Self {
+    fn new(args: &Args) -> anyhow::Result<Self> {
         let options = Options {
+            trust: args.trust.open()?,
             crop: args.crop,
             fit: if args.stretch {
                 Fit::Stretch
@@ -241,15 +245,21 @@ impl Opening {
             },
             ..args.model.options()
         };
-        Self {
+        Ok(Self {
             options,
             thresholds: args.thresholds.clone(),
-        }
+            trust: args.trust.clone(),
+        })
     }
 
     /// The engine asked for.
     fn engine(&self) -> Option<EngineKind> {
         self.options.engine
+    }
+
+    /// The keys that a model has to be signed with.
+    fn trust(&self) -> &TrustArgs {
+        &self.trust
     }
 
     fn session(&self, path: &Path) -> anyhow::Result<Session> {

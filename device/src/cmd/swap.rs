@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use device::onnx::Model;
-use device::session::{EngineKind, is_plan};
+use device::session::EngineKind;
+use device::signature::Kind;
+
+use super::TrustArgs;
 
 /// Between two looks at whether a check has ended.
 const POLL: Duration = Duration::from_millis(20);
@@ -34,10 +37,12 @@ pub(crate) struct Args {
     /// The engine that will run it, as for device check.
     #[arg(long)]
     engine: Option<EngineKind>,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    check(&args.model, args.engine, &Arc::default())?;
+    check(&args.model, args.engine, &args.trust, &Arc::default())?;
     copy_into_place(&args.model, &args.to)?;
     writeln!(
         io::stdout(),
@@ -56,12 +61,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 pub(crate) fn check(
     path: &Path,
     engine: Option<EngineKind>,
+    trust: &TrustArgs,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
-    if is_plan(path) {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let kind = Kind::of(&bytes);
+    let checked = trust.open()?.check(kind, &bytes).map(|_| ());
+    checked.with_context(|| path.display().to_string())?;
+    if kind == Kind::Plan {
         return Ok(()); // A plan is checked as a whole where it is opened.
     }
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     Model::from_bytes(&bytes).context("a model that is swapped has to be complete in one file")?;
     drop(bytes);
     // By this name it is found also if the program was replaced meanwhile.
@@ -69,6 +78,9 @@ pub(crate) fn check(
     command.arg("check").arg(path);
     if let Some(engine) = engine {
         command.args(["--engine", engine.name()]);
+    }
+    for key in &trust.trust {
+        command.arg("--trust").arg(key);
     }
     let mut child = command
         .stdin(Stdio::null())

@@ -2,14 +2,11 @@
 
 use std::fmt;
 
-use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use shared::triage::Thresholds;
-use tract_onnx::pb::ModelProto;
 
 use super::OnnxError;
-use super::fields::field;
-use super::metadata::{CALIBRATION, THRESHOLDS, json};
+use super::metadata::{CALIBRATION, THRESHOLDS, json, replace};
 
 /// A promise about a model's thresholds: with probability `1 - delta` over the calibration frames,
 /// at most a share `max_risk` of the frames that are accepted is answered wrongly, for frames drawn
@@ -50,32 +47,13 @@ pub struct Calibration {
 
 impl Calibration {
     /// The bytes of a model file with these thresholds and this calibration in place of its own.
-    /// Nothing else changes, not even what this library does not know.
+    /// Nothing else changes, not even what this library does not know; but it is no longer signed.
     ///
     /// # Errors
     /// The bytes are not an ONNX model, or a number is not one that JSON can hold.
     pub fn write(&self, file: &[u8], thresholds: &Thresholds) -> Result<Vec<u8>, OnnxError> {
-        let not_onnx = || OnnxError::NotOnnx("its fields cannot be told apart".into());
-        let mut out = Vec::with_capacity(file.len());
-        let mut rest = file;
-        while !rest.is_empty() {
-            let field = field(&mut rest).ok_or_else(not_onnx)?;
-            let ours = field.number == METADATA_PROPS && {
-                let alone = ModelProto::decode(field.all).map_err(|_| not_onnx())?;
-                let mut entries = alone.metadata_props.iter();
-                entries.any(|entry| [THRESHOLDS, CALIBRATION].contains(&entry.key.as_str()))
-            };
-            if !ours {
-                out.extend_from_slice(field.all);
-            }
-        }
-        // A message that follows another one adds to its lists.
-        let more = ModelProto {
-            metadata_props: vec![json(THRESHOLDS, thresholds)?, json(CALIBRATION, self)?],
-            ..ModelProto::default()
-        };
-        out.extend(more.encode_to_vec());
-        Ok(out)
+        let entries = vec![json(THRESHOLDS, thresholds)?, json(CALIBRATION, self)?];
+        replace(file, &[THRESHOLDS, CALIBRATION], entries)
     }
 }
 
@@ -110,6 +88,3 @@ impl fmt::Display for Calibration {
 fn percent(share: f64) -> f64 {
     (share * 1e8).round() / 1e6
 }
-
-/// The number of `metadata_props` in a model.
-const METADATA_PROPS: u64 = 14;

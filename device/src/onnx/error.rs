@@ -3,6 +3,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::signature::SignatureError;
+
 /// Why a file is not a model this library can run. Every message is one line and says what to do
 /// where there is something to do.
 #[derive(Debug, Error)]
@@ -104,6 +106,9 @@ pub enum OnnxError {
         "the model does not keep the images of a batch apart ({0}): export it with a dynamic batch axis"
     )]
     Batch(String),
+    /// The file is not signed as it has to be.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     /// A metadata entry of ours cannot be read.
     #[error("metadata entry {key} cannot be read: {reason}")]
     Metadata {

@@ -3,15 +3,20 @@
 //! Each entry is a key beginning with `mcdropout.` and a JSON value, so that any ONNX tool can
 //! show it.
 
+use prost::Message as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::image::Normalisation;
 use shared::triage::Thresholds;
 use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
+use super::fields::field;
 use super::{Calibration, DropoutSite, OnnxError, one_line};
+use crate::signature::{self, Kind};
 
 pub(super) const CALIBRATION: &str = "mcdropout.calibration";
+/// SHA-256 of the files beside the model, in hexadecimal digits, by name.
+pub(super) const DATA: &str = "mcdropout.data";
 const LABELS: &str = "mcdropout.labels";
 const NORMALISATION: &str = "mcdropout.normalisation";
 const SEED: &str = "mcdropout.seed";
@@ -71,6 +76,48 @@ pub(super) fn json<T: Serialize>(
     })
 }
 
+/// The entry of a key, if there is one.
+pub(super) fn parse<T: DeserializeOwned>(
+    entries: &[StringStringEntryProto],
+    key: &str,
+) -> Result<Option<T>, OnnxError> {
+    let entry = entries.iter().find(|e| e.key == key);
+    let value = entry.map(|e| serde_json::from_str(&e.value));
+    value.transpose().map_err(|e| refuse(key, &e))
+}
+
+/// The bytes of a model file with `entries` in place of those with `keys`. It is no longer signed;
+/// nothing else changes, not even what this library does not know.
+pub(super) fn replace(
+    file: &[u8],
+    keys: &[&str],
+    entries: Vec<StringStringEntryProto>,
+) -> Result<Vec<u8>, OnnxError> {
+    /// The number of `metadata_props` in a model.
+    const METADATA_PROPS: u64 = 14;
+    let not_onnx = || OnnxError::NotOnnx("its fields cannot be told apart".into());
+    let mut rest = Kind::Model.split(file).0;
+    let mut out = Vec::with_capacity(file.len());
+    while !rest.is_empty() {
+        let field = field(&mut rest).ok_or_else(not_onnx)?;
+        let replaced = field.number == METADATA_PROPS && {
+            let alone = ModelProto::decode(field.all).map_err(|_| not_onnx())?;
+            let key = |key: &str| keys.contains(&key) || key == signature::KEY;
+            alone.metadata_props.iter().any(|entry| key(&entry.key))
+        };
+        if !replaced {
+            out.extend_from_slice(field.all);
+        }
+    }
+    // A message that follows another one adds to its lists.
+    let more = ModelProto {
+        metadata_props: entries,
+        ..ModelProto::default()
+    };
+    out.extend(more.encode_to_vec());
+    Ok(out)
+}
+
 fn refuse(key: &str, reason: &impl ToString) -> OnnxError {
     OnnxError::Metadata {
         key: key.into(),
@@ -85,14 +132,6 @@ impl Metadata {
     ///
     /// [`OnnxError::Metadata`] when an entry of ours is not the JSON it should be.
     pub fn read(entries: &[StringStringEntryProto]) -> Result<Self, OnnxError> {
-        fn parse<T: DeserializeOwned>(
-            entries: &[StringStringEntryProto],
-            key: &str,
-        ) -> Result<Option<T>, OnnxError> {
-            let entry = entries.iter().find(|e| e.key == key);
-            let value = entry.map(|e| serde_json::from_str(&e.value));
-            value.transpose().map_err(|e| refuse(key, &e))
-        }
         let default = Self::default();
         let metadata = Self {
             labels: parse(entries, LABELS)?.unwrap_or(default.labels),

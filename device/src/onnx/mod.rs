@@ -62,6 +62,7 @@ pub(crate) use split::PASSES_DIMENSION;
 
 use crate::engine::InputShape;
 pub(crate) use crate::engine::one_line;
+use crate::signature::{Kind, SigningKey, Trust};
 use analysis::Question;
 #[cfg(feature = "tract")]
 pub(crate) use guard::guarded;
@@ -95,9 +96,18 @@ impl Model {
     ///
     /// [`OnnxError::InFile`], which says what is wrong with the file.
     pub fn load(path: &Path) -> Result<Self, OnnxError> {
-        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::load_trusted(path, &Trust::default())
+    }
+
+    /// As [`Model::load`], of a file that has to be signed with one of the keys.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::InFile`], which says what is wrong with the file.
+    pub fn load_trusted(path: &Path, trust: &Trust) -> Result<Self, OnnxError> {
+        let folder = folder_of(path);
         read(path)
-            .and_then(|bytes| Self::decode(&bytes, Some(folder)))
+            .and_then(|bytes| Self::decode(&bytes, Some(folder), trust))
             .map_err(|error| OnnxError::InFile {
                 path: path.into(),
                 error: Box::new(error),
@@ -111,16 +121,15 @@ impl Model {
     /// When the bytes are not a model that can be sampled, or when its weights lie in another
     /// file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, OnnxError> {
-        Self::decode(bytes, None)
+        Self::decode(bytes, None, &Trust::default())
     }
 
-    fn decode(bytes: &[u8], folder: Option<&Path>) -> Result<Self, OnnxError> {
-        if bytes.is_empty() {
+    fn decode(file: &[u8], folder: Option<&Path>, trust: &Trust) -> Result<Self, OnnxError> {
+        if file.is_empty() {
             return Err(OnnxError::Empty);
         }
-        fields::check(bytes)?;
-        let mut model =
-            ModelProto::decode(bytes).map_err(|e| OnnxError::NotOnnx(one_line(&e.to_string())))?;
+        let bytes = trust.check(Kind::Model, file)?;
+        let mut model = parse(bytes)?;
         let Some(mut graph) = model.graph.take() else {
             return Err(OnnxError::NotOnnx("it holds no graph".into()));
         };
@@ -128,20 +137,19 @@ impl Model {
         let crc = Crc::<u32>::new(&CRC_32_ISO_HDLC);
         let mut crc = crc.digest();
         crc.update(bytes);
+        let hashes = metadata::parse(&model.metadata_props, metadata::DATA)?;
+        let hashes = hashes.unwrap_or_default();
+        let mut beside = external::Beside::new(folder, hashes, trust.is_required());
         let constants = graph.node.iter_mut().flat_map(|n| &mut n.attribute);
         let constants = constants.filter_map(|a| a.t.as_mut());
         for tensor in graph.initializer.iter_mut().chain(constants) {
             if external::is_external(tensor) {
-                let folder = folder.ok_or_else(|| OnnxError::ExternalData {
-                    tensor: tensor.name.clone(),
-                    reason: "the model was not read from a file, so there is no folder to look in"
-                        .into(),
-                })?;
-                external::inline(tensor, folder)?;
+                beside.inline(tensor)?;
                 crc.update(&tensor.raw_data);
             }
             validate::tensor(tensor)?;
         }
+        drop(beside);
         validate::graph(&graph, &model)?;
         let network = Network::new(graph, opset)?;
         let metadata = Metadata::read(&model.metadata_props)?;
@@ -225,7 +233,7 @@ impl Model {
         &self.metadata
     }
 
-    /// CRC-32 (ISO-HDLC) of the file, followed by the weights that lie outside it.
+    /// CRC-32 (ISO-HDLC) of the file without its signature, followed by the weights that lie outside it.
     #[must_use]
     pub fn crc32(&self) -> u32 {
         self.crc32
@@ -314,6 +322,44 @@ impl Model {
             )))
         }
     }
+}
+
+/// The model file at `path` with a signature, in place of one that it has, which covers the weights
+/// beside it, too.
+///
+/// # Errors
+///
+/// [`OnnxError::InFile`], if it is no model, or its weights cannot be read.
+pub fn sign(path: &Path, key: &SigningKey) -> Result<Vec<u8>, OnnxError> {
+    let sign = || {
+        let file = read(path)?;
+        let model = parse(&file)?;
+        let graph = model.graph.unwrap_or_default();
+        let constants = graph.node.iter().flat_map(|n| &n.attribute);
+        let constants = constants.filter_map(|a| a.t.as_ref());
+        let tensors = graph.initializer.iter().chain(constants);
+        let hashes = external::hashes(tensors, folder_of(path))?;
+        let entries = if hashes.is_empty() {
+            Vec::new()
+        } else {
+            vec![metadata::json(metadata::DATA, &hashes)?]
+        };
+        let file = metadata::replace(&file, &[metadata::DATA], entries)?;
+        Ok(key.sign(Kind::Model, &file))
+    };
+    sign().map_err(|error| OnnxError::InFile {
+        path: path.into(),
+        error: Box::new(error),
+    })
+}
+
+fn parse(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
+    fields::check(bytes)?;
+    ModelProto::decode(bytes).map_err(|e| OnnxError::NotOnnx(one_line(&e.to_string())))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }
 
 /// The whole file, if it is one that can be a model.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use device::onnx::{Calibration, Model};
+use device::signature::Kind;
 use serde_json::json;
 use shared::triage::Thresholds;
 
@@ -314,6 +315,12 @@ impl Target {
     ) -> anyhow::Result<Vec<PathBuf>> {
         let bytes = calibration.write(&self.bytes, thresholds)?;
         files::write(&self.path, &bytes)?;
+        if Kind::Model.split(&self.bytes).1.is_some() {
+            tracing::warn!(
+                "{} is no longer signed, because it changed: sign it again with host sign",
+                self.path.display()
+            );
+        }
         let mut written = vec![self.path];
         if let Some((path, weights)) = self.weights {
             let weights = TrainedModel {

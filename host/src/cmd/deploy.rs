@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{bail, ensure};
+use device::signature::Trust;
 
 use super::long::{interrupted, stop_flag};
 use crate::deploy::{self, Architecture, Board, Bundle};
@@ -43,6 +44,9 @@ pub struct Args {
     /// Set an option of device run in that configuration, or in the package's.
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
+    /// The board takes only models that are signed with this key (KEY.pub of host keygen) from now on.
+    #[arg(long, value_name = "KEY")]
+    trust: Option<PathBuf>,
     /// A package built before [default: it is built, by scripts/package]
     #[arg(long, value_name = "FILE", conflicts_with = "no_package")]
     package: Option<PathBuf>,
@@ -83,22 +87,28 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn deploy(args: &Args, stop: &AtomicBool) -> anyhow::Result<()> {
+    let mut set = args.set.clone();
+    if args.trust.is_some() {
+        set.push(("trust".to_owned(), deploy::TRUSTED.to_owned()));
+    }
     ensure!(
-        !args.no_package || args.model.is_some() || args.config.is_some() || !args.set.is_empty(),
+        !args.no_package || args.model.is_some() || args.config.is_some() || !set.is_empty(),
         "there is nothing to deploy: give --model, --config or --set, or leave --no-package out"
     );
+    let trust = Trust::open(args.trust.as_slice())?;
     // Whatever can be wrong is looked for before anything is built.
     if let Some(model) = &args.model {
-        deploy::check_model(model)?;
+        deploy::check_model(model, &trust)?;
     }
-    let configuration = if args.config.is_some() || !args.set.is_empty() {
-        Some(deploy::configuration(args.config.as_deref(), &args.set)?)
+    let configuration = if args.config.is_some() || !set.is_empty() {
+        Some(deploy::configuration(args.config.as_deref(), &set)?)
     } else {
         None
     };
     let mut bundle = Bundle {
         package: None,
         model: args.model.clone(),
+        trust: args.trust.clone(),
         configuration,
     };
     if let Some(root) = &args.to {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use device::engine::micro::{Format, OwnedPlan};
 use device::onnx::Model;
+use device::signature::{Kind, SigningKey};
 use serde_json::json;
 use shared::stopping::Delta;
 
@@ -50,6 +51,9 @@ pub struct Args {
     firmware: bool,
     #[command(flatten)]
     plan: PlanArgs,
+    /// Sign what is written with this private key, of host keygen.
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
     /// Print what was written as JSON.
     #[arg(long)]
     json: bool,
@@ -96,11 +100,17 @@ fn format(name: &str) -> Result<Format, String> {
 /// # Errors
 /// The model is not one of `host train`, or the output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let written = if args.firmware {
+    let key = args.sign.as_deref().map(SigningKey::open).transpose()?;
+    let mut written = if args.firmware {
         vec![plan(args)?]
     } else {
         onnx(args)?
     };
+    if let Some(key) = key {
+        for (_, bytes) in &mut written {
+            *bytes = key.sign(Kind::of(bytes), bytes);
+        }
+    }
     for (path, bytes) in &written {
         files::write(path, bytes)?;
     }

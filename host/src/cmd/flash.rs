@@ -10,6 +10,7 @@ use anyhow::{Context, bail, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use device::engine::micro::Format;
 use device::serial::SerialLine;
+use device::signature::{PublicKey, Trust};
 use serde::Serialize;
 
 use super::long::{interrupted, stop_flag};
@@ -64,8 +65,11 @@ pub struct Args {
     /// Form in which the firmware reports.
     #[arg(long, value_enum, default_value_t = Wire::Binary)]
     wire: Wire,
+    /// Build firmware that takes only plans signed with this key (KEY.pub of host keygen).
+    #[arg(long, value_name = "KEY")]
+    trust: Option<PathBuf>,
     /// Firmware built before, instead of building it.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["wire", "firmware"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["wire", "firmware", "trust"])]
     elf: Option<PathBuf>,
     /// Folder with the firmware's sources [default: device/firmware where this program was built]
     #[arg(long, value_name = "DIR")]
@@ -144,10 +148,12 @@ fn flash(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let board = args.board;
     // Whatever can be wrong is looked for before the firmware is built, which takes longest.
     let way = args.onto.way(board)?;
+    let key = args.trust.as_deref().map(PublicKey::open).transpose()?;
+    let trust = key.map_or_else(Trust::default, Trust::from);
     let plan = args
         .plan
         .as_deref()
-        .map(|path| Plan::open(path, board))
+        .map(|path| Plan::open(path, board, &trust))
         .transpose()?;
     let built = args
         .elf
@@ -179,7 +185,7 @@ fn flash(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
         built
     } else {
         let sources = args.firmware.clone().unwrap_or_else(build::own_sources);
-        let elf = build::build(&sources, board, format.name(), args.wire.name(), stop)?;
+        let elf = build::build(&sources, board, format.name(), args.wire.name(), key, stop)?;
         Firmware::open(&elf, board)?
     };
     ensure!(

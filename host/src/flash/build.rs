@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, ensure};
 
+use device::signature::PublicKey;
+
 use super::board::Board;
 use super::tool;
 
@@ -17,7 +19,8 @@ pub fn own_sources() -> PathBuf {
 }
 
 /// Builds the firmware of `board` from `sources`, a folder `device/firmware`, for plans of `format`
-/// (`f32` or `int8`), which reports in the form `wire` (`binary` or `text`). Returns the ELF file.
+/// (`f32` or `int8`), which reports in the form `wire` (`binary` or `text`), and takes only plans signed with `trust` if that is
+/// given. Returns the ELF file.
 /// `scripts/cross` of the same sources chooses the compiler.
 ///
 /// # Errors
@@ -27,6 +30,7 @@ pub fn build(
     board: &Board,
     format: &str,
     wire: &str,
+    trust: Option<PublicKey>,
     stop: &AtomicBool,
 ) -> anyhow::Result<PathBuf> {
     let script = sources.join("../../scripts/cross");
@@ -37,8 +41,13 @@ pub fn build(
         sources.display()
     );
     let name = board.name;
+    let mut command = Command::new(&script);
+    command.args(["firmware-build", name, format, wire]);
+    if let Some(key) = trust {
+        command.env("MCDROPOUT_TRUST", key.to_hexadecimal());
+    }
     let said = tool::run(
-        Command::new(&script).args(["firmware-build", name, format, wire]),
+        &mut command,
         &format!("building the {format} firmware of {name}"),
         stop,
     )?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use device::engine::micro::{Format, OwnedPlan};
+use device::signature::{Kind, Trust};
 
 use super::board::Board;
 
@@ -22,10 +23,13 @@ impl Plan {
     /// Reads the plan file at `path` and checks that it is whole and that `board` has room for it.
     ///
     /// # Errors
-    /// If it cannot be read, is damaged or no plan, or is too long.
-    pub fn open(path: &Path, board: &Board) -> anyhow::Result<Self> {
+    /// If it cannot be read, is damaged or no plan, is too long, or not signed by a key that the firmware
+    /// is to trust.
+    pub fn open(path: &Path, board: &Board, trust: &Trust) -> anyhow::Result<Self> {
         let file = path.display();
         let bytes = std::fs::read(path).with_context(|| format!("cannot read plan {file}"))?;
+        let checked = trust.check(Kind::Plan, &bytes).map(|_| ());
+        checked.with_context(|| format!("cannot flash {file}"))?;
         let plan = OwnedPlan::new(&bytes).with_context(|| format!("cannot flash {file}"))?;
         let format = plan.view().format();
         let room = board.plan.length as usize;

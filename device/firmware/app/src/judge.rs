@@ -101,6 +101,8 @@ fn prepare<'m>(
     bytes: &'m [u8],
     memory: &'m mut Memory,
 ) -> Result<(PlanFile<'m>, Settings, Parts<'m>), Notice> {
+    #[cfg(feature = "signed")]
+    let bytes = signed(bytes)?;
     let plan = PlanFile::parse(bytes).map_err(|error| refusal(plan_code(&error), 0, error))?;
     let settings = Settings {
         passes: plan.passes(),
@@ -116,6 +118,48 @@ fn prepare<'m>(
         refusal(NoticeCode::PlanMemory, needed, error)
     })?;
     Ok((plan, settings, parts))
+}
+
+/// A plan without its signature, which has to be by the key that the firmware was built with; what is
+/// none is left to who reads plans.
+#[cfg(feature = "signed")]
+#[inline(never)]
+fn signed(bytes: &[u8]) -> Result<&[u8], Notice> {
+    use device::signature::{Kind, PublicKey, verify};
+    const KEY: [u8; PublicKey::BYTES] = match key(env!("MCDROPOUT_TRUST").as_bytes()) {
+        Some(key) => key,
+        None => panic!("MCDROPOUT_TRUST is not a key of 64 hexadecimal digits"),
+    };
+    if Kind::of(bytes) != Kind::Plan {
+        return Ok(bytes);
+    }
+    verify(Kind::Plan, bytes, &[PublicKey::new(KEY)])
+        .map_err(|error| refusal(NoticeCode::PlanContent, 0, error))
+}
+
+/// The bytes of a key in hexadecimal digits.
+#[cfg(feature = "signed")]
+const fn key(digits: &[u8]) -> Option<[u8; 32]> {
+    const fn digit(byte: u8) -> Option<u8> {
+        match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        }
+    }
+    if digits.len() != 64 {
+        return None;
+    }
+    let mut key = [0; 32];
+    let mut at = 0;
+    while at < 32 {
+        match (digit(digits[2 * at]), digit(digits[2 * at + 1])) {
+            (Some(high), Some(low)) => key[at] = high << 4 | low,
+            _ => return None,
+        }
+        at += 1;
+    }
+    Some(key)
 }
 
 /// Joins a plan with memory.

@@ -37,7 +37,7 @@ impl Models {
     /// If the model cannot be opened, nor, where it may be swapped, the last good one.
     pub(super) fn open(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<Self> {
         let path: &Path = &args.model.model;
-        let opening = Opening::new(args);
+        let opening = Opening::new(args)?;
         if !args.hot_swap {
             return Ok(Self {
                 session: opening.session(path)?,

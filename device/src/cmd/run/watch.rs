@@ -136,8 +136,9 @@ impl Watch {
 
     fn consider(&mut self) -> Found {
         tracing::info!("checking the new {}", self.path.display());
-        let checked = check(&self.path, self.opening.engine(), &self.stop)
-            .and_then(|()| self.opening.session(&self.path));
+        let opening = &self.opening;
+        let checked = check(&self.path, opening.engine(), opening.trust(), &self.stop)
+            .and_then(|()| opening.session(&self.path));
         match checked {
             Ok(session) => Found::Checked(Box::new(session)),
             Err(error) => {

@@ -2,7 +2,7 @@
 //! each its picture.
 //!
 //! An [`Outbox`] numbers items ([`Ticket`]), keeps them in memory and, if it has a folder, in journals
-//! there ([`journal`]), and says what is to be sent now ([`Window`]). What an earlier life of the
+//! there, and says what is to be sent now ([`Window`]). What an earlier life of the
 //! program has left in the folder comes first.
 
 mod journal;

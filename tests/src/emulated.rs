@@ -15,18 +15,22 @@ use shared::wire::request::{self, FramePart, MAX_REQUEST, Request};
 use crate::{emulator, programs};
 
 /// Builds the firmware of an emulated board for plans of `format`, with frame numbers that make it
-/// fail, and gives the ELF file.
+/// fail, and gives the ELF file; with a key, for signed plans alone.
 ///
 /// # Panics
 /// If it does not build.
-fn built(board: &str, format: &str) -> PathBuf {
+fn built(board: &str, format: &str, trust: Option<&str>) -> PathBuf {
     let folder = programs::path("host").with_file_name("test-firmware");
     fs::create_dir_all(&folder).expect("the target folder can be written");
     // One test at a time: the next build puts its file in the place of this one.
     let lock = File::create(folder.join("lock")).expect("the lock can be created");
     lock.lock().expect("the lock can be taken");
-    let built = emulator::built(board, format, "provoke");
-    let kept = folder.join(format!("{board}-{format}-{}.elf", std::process::id()));
+    let built = emulator::built(board, format, "provoke", trust);
+    let kind = if trust.is_some() { "signed" } else { "any" };
+    let kept = folder.join(format!(
+        "{board}-{format}-{kind}-{}.elf",
+        std::process::id()
+    ));
     fs::copy(built, &kept).expect("copied");
     kept
 }
@@ -52,7 +56,17 @@ impl Emulated {
     /// If QEMU cannot be started.
     #[must_use]
     pub fn start(board: &str, format: &str, plan: Option<&Path>) -> Self {
-        let elf = built(board, format);
+        Self::trusting(None, board, format, plan)
+    }
+
+    /// As [`Emulated::start`]; with a key, in hexadecimal digits, the firmware takes only plans signed with
+    /// that.
+    ///
+    /// # Panics
+    /// If QEMU cannot be started.
+    #[must_use]
+    pub fn trusting(key: Option<&str>, board: &str, format: &str, plan: Option<&Path>) -> Self {
+        let elf = built(board, format, key);
         let mut command = Command::new("qemu-system-arm");
         command
             .args(["-M", board, "-nographic", "-monitor", "none"])

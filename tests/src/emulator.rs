@@ -7,15 +7,17 @@ use std::process::{Command, Stdio};
 use crate::programs;
 
 /// The ELF file of a board's firmware, or of `trial`, in a number format; `form` is that of the wire.
-/// It is built if it is not up to date, which takes minutes the first time.
+/// It is built if it is not up to date, which takes minutes the first time. With a key, in hexadecimal
+/// digits, it takes only plans signed with that.
 ///
 /// # Panics
 /// If it does not build.
 #[must_use]
-pub fn built(board: &str, format: &str, form: &str) -> PathBuf {
+pub fn built(board: &str, format: &str, form: &str, trust: Option<&str>) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/cross");
     let output = Command::new(script)
         .args(["firmware-build", board, format, form])
+        .envs(trust.map(|key| ("MCDROPOUT_TRUST", key)))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

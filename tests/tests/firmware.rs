@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use device::engine::micro::{F32, Int8, Micro, Number, OwnedPlan};
 use device::inference::{BufferLengths, Buffers, Inference, Settings, Timing};
+use device::signature::{Kind, SigningKey};
 use shared::image::{Fit, GrayFrame};
 use shared::wire::delivery::{Acknowledgement, Guarantee, Stream};
 use shared::wire::message::{Hello, Message, Notice, NoticeCode, Report, Statistics};
@@ -151,6 +152,36 @@ fn frames_are_judged_as_on_this_machine() {
         assert!(statistics.stack_free > 7 * 1024, "{statistics:?}");
         let used = emulated.variables() + 16 * 1024 - statistics.stack_free;
         assert!(used <= RAM, "{board} {format}: {used} bytes");
+    }
+}
+
+/// Firmware that was built with a key judges with a plan that was signed with it, and with no other.
+#[test]
+fn firmware_with_a_key_takes_plans_signed_with_it_alone() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let key = |seed| SigningKey::from_seed([seed; SigningKey::SEED]).expect("a key");
+    let (ours, foreign) = (key(1), key(2));
+    let digits = ours.public().to_hexadecimal();
+    let start = |name: &str, plan: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, plan).expect("written");
+        Emulated::trusting(Some(&digits), "mps2-an386", "f32", Some(&path))
+    };
+    let plan = firmware::plan();
+    let mut board = start("signed", &ours.sign(Kind::Plan, &plan));
+    board.find(hello);
+    board.show(0, 2, &[0, 255, 255, 0]);
+    assert_eq!(board.find(report).frame, 0);
+    board.ask(&Request::Greet(Greeting::default()));
+    // The check is the deepest that the stack gets.
+    assert!(board.find(statistics).stack_free > 1024);
+    for (name, plan, words) in [
+        ("unsigned", plan.clone(), "not signed"),
+        ("foreign", foreign.sign(Kind::Plan, &plan), "no trusted key"),
+    ] {
+        let refusal = start(name, &plan).find(notice);
+        assert_eq!(refusal.code, NoticeCode::PlanContent);
+        assert!(refusal.text.contains(words), "{refusal:?}");
     }
 }
 

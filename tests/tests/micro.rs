@@ -44,7 +44,12 @@ fn tried(format: &str) -> (OwnedPlan, Vec<Tried>) {
     let to = folder.path().join("plan");
     let passes = PASSES.to_string();
     let bytes = plan(&model::trained(), format, &["--passes", &passes], &to);
-    let tried = trial(&built("trial", format, "binary"), &bytes, &digits(), PIXELS);
+    let tried = trial(
+        &built("trial", format, "binary", None),
+        &bytes,
+        &digits(),
+        PIXELS,
+    );
     (OwnedPlan::new(&bytes).expect("just exported"), tried)
 }
 

@@ -1,9 +1,11 @@
 //! The frame loop's body: one frame in, one verdict out.
 //!
 //! The same code runs in the Linux binary, in firmware and in the host's evaluation; only the two
-//! ends, where frames come from and where reports go, differ. Nothing here allocates: the caller
-//! gives the buffers.
+//! ends, where frames come from and where reports go, differ. Nothing here allocates while
+//! frames are judged: the buffers are there before.
 
+#[cfg(feature = "alloc")]
+use alloc::{vec, vec::Vec};
 use core::fmt;
 use core::ops::Range;
 
@@ -172,6 +174,23 @@ pub struct Inference<E, B, const N: usize> {
     settings: Settings,
     buffers: Buffers<B>,
     accumulator: PassAccumulator<N>,
+}
+
+#[cfg(feature = "alloc")]
+impl<E: Engine, const N: usize> Inference<E, Vec<f32>, N> {
+    /// As [`Inference::new`], with working memory from the allocator.
+    ///
+    /// # Errors
+    /// As [`Inference::new`], but for buffers.
+    pub fn allocated(engine: E, settings: Settings) -> Result<Self, InferenceError<E::Error>> {
+        let lengths = BufferLengths::new(engine.input_shape(), engine.classes(), &settings);
+        let buffers = Buffers {
+            input: vec![0.0; lengths.input],
+            logits: vec![0.0; lengths.logits],
+            record: vec![0.0; lengths.record],
+        };
+        Self::new(engine, settings, buffers)
+    }
 }
 
 impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {

@@ -14,7 +14,7 @@ use crate::engine::micro::{MicroEngine, OwnedPlan, PlanFile, PlanFileError};
 use crate::engine::native::{Level, NativeEngine, Plan, PlanError};
 use crate::engine::provider::{OptionError, OrtOptions};
 use crate::engine::{Engine, EngineError, InputShape};
-use crate::inference::{BufferLengths, Buffers, Inference, InferenceError, MAX_CHANNELS, Settings};
+use crate::inference::{Inference, InferenceError, MAX_CHANNELS, Settings};
 use crate::onnx::{Calibration, Model, OnnxError};
 use crate::signature::{self, Kind, SignatureError, Trust};
 
@@ -313,13 +313,7 @@ impl Session {
             fit: options.fit,
             thresholds: thresholds.unwrap_or_else(generic),
         };
-        let lengths = BufferLengths::new(engine.input_shape(), engine.classes(), &settings);
-        let buffers = Buffers {
-            input: vec![0.0; lengths.input],
-            logits: vec![0.0; lengths.logits],
-            record: vec![0.0; lengths.record],
-        };
-        let inference = Inference::new(engine, settings, buffers)?;
+        let inference = Inference::allocated(engine, settings)?;
         Ok(Self {
             about,
             inference,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use device::engine::micro::{F32, Int8, Micro, Number, OwnedPlan};
-use device::inference::{BufferLengths, Buffers, Inference, Settings, Timing};
+use device::inference::{Inference, Settings, Timing};
 use device::signature::{Kind, SigningKey};
 use shared::image::{Fit, GrayFrame};
 use shared::wire::delivery::{Acknowledgement, Guarantee, Stream};
@@ -87,15 +87,9 @@ fn expected<N: Number>(plan: &Path, pictures: &[Vec<u8>]) -> Vec<Report> {
         fit: Fit::CenterCrop,
         thresholds: plan.thresholds(),
     };
-    let lengths = BufferLengths::new(plan.input(), plan.classes(), &settings);
     let engine = Micro::<_, N>::new(plan, plan.seed(), vec![0; plan.memory_words()]);
-    let buffers = Buffers {
-        input: vec![0.0; lengths.input],
-        logits: vec![0.0; lengths.logits],
-        record: vec![0.0; lengths.record],
-    };
     let mut inference: Inference<_, _, 16> =
-        Inference::new(engine.expect("enough memory"), settings, buffers).expect("it fits");
+        Inference::allocated(engine.expect("enough memory"), settings).expect("it fits");
     (0..)
         .zip(pictures)
         .map(|(frame, pixels)| {

@@ -12,7 +12,7 @@ use device::engine::ort::OrtEngine;
 use device::engine::ort::live::LiveOrt;
 use device::engine::provider::OrtOptions;
 use device::engine::tract::TractEngine;
-use device::inference::{BufferLengths, Buffers, Inference, MAX_CHANNELS, Settings};
+use device::inference::{Inference, MAX_CHANNELS, Settings};
 use device::onnx::Model;
 use device::session::MAX_CLASSES;
 use serde::{Deserialize, Serialize};
@@ -272,33 +272,18 @@ impl Adaptive {
                 ..Thresholds::OFF
             },
         };
-        let lengths = BufferLengths::new(engine.input_shape(), engine.classes(), &settings);
-        let buffers = Buffers {
-            input: vec![0.0; lengths.input],
-            logits: vec![0.0; lengths.logits],
-            record: vec![0.0; lengths.record],
-        };
         Ok(Self {
-            inference: Inference::new(engine, settings, buffers)?,
+            inference: Inference::allocated(engine, settings)?,
         })
     }
 }
 
-/// Statistics that no threshold looks at.
-const UNUSED: FrameStatistics = FrameStatistics {
-    mean: 0.5,
-    black: 0.0,
-    white: 1.0,
-    contrast: 0.25,
-    sharpness: 1.0,
-    saturated: 0.0,
-    plateau: 0.0,
-};
-
 impl Contender for Adaptive {
     fn frame(&mut self, frame: u32, input: &[f32]) -> anyhow::Result<Timed> {
         let started = Instant::now();
-        let outcome = self.inference.judge_input(frame, input, UNUSED)?;
+        let outcome = self
+            .inference
+            .judge_input(frame, input, FrameStatistics::UNUSED)?;
         Ok(Timed {
             ms: started.elapsed().as_secs_f64() * 1000.0,
             passes: outcome.measures.passes,

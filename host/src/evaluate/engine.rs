@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::ensure;
-use device::engine::Engine as _;
 use device::engine::provider::OrtOptions;
 use device::engine::tract::StandardEngine;
-use device::inference::{BufferLengths, Buffers, Inference, Settings};
+use device::inference::{Inference, Settings};
 use device::onnx::Model;
 use device::session::{AnyEngine, EngineKind, LinuxInference, Options, Session, is_plan};
 use shared::stopping::Delta;
@@ -120,36 +119,26 @@ impl Setup {
             "a plan file holds no network without dropout"
         );
         let model = Model::load(&self.model)?;
-        join(Box::new(StandardEngine::new(&model)?), settings)
+        let engine: AnyEngine = Box::new(StandardEngine::new(&model)?);
+        Ok(Inference::allocated(engine, settings)?)
     }
-}
-
-/// An engine with its settings and buffers.
-fn join(engine: AnyEngine, settings: Settings) -> anyhow::Result<LinuxInference> {
-    let lengths = BufferLengths::new(engine.input_shape(), engine.classes(), &settings);
-    let buffers = Buffers {
-        input: vec![0.0; lengths.input],
-        logits: vec![0.0; lengths.logits],
-        record: vec![0.0; lengths.record],
-    };
-    Ok(Inference::new(engine, settings, buffers)?)
 }
 
 #[cfg(feature = "train")]
 mod torch {
-    use device::inference::{MAX_CHANNELS, Settings};
+    use device::inference::{Inference, MAX_CHANNELS, Settings};
     use device::session::LinuxInference;
     use shared::image::Fit;
     use shared::triage::Thresholds;
 
-    use super::{Opened, Setup, join, weights_of};
+    use super::{AnyEngine, Opened, Setup, weights_of};
     use crate::lenet::{LibtorchEngine, TrainedModel};
 
     /// What a session is for the device's engines.
     pub(super) fn open(setup: &Setup) -> anyhow::Result<Opened> {
         let model = load(setup)?;
         let seed = setup.seed.unwrap_or(model.seed);
-        let engine = Box::new(LibtorchEngine::new(&model, seed)?);
+        let engine: AnyEngine = Box::new(LibtorchEngine::new(&model, seed)?);
         let settings = Settings {
             passes: setup.passes,
             adaptive: setup.adaptive,
@@ -162,7 +151,7 @@ mod torch {
                 .unwrap_or_else(|| Thresholds::uncalibrated(model.architecture.classes)),
         };
         Ok(Opened {
-            inference: join(engine, settings)?,
+            inference: Inference::allocated(engine, settings)?,
             calibrated: model.thresholds.is_some(),
             labels: model.labels,
             seed,
@@ -173,7 +162,8 @@ mod torch {
         setup: &Setup,
         settings: Settings,
     ) -> anyhow::Result<LinuxInference> {
-        join(Box::new(LibtorchEngine::standard(&load(setup)?)?), settings)
+        let engine: AnyEngine = Box::new(LibtorchEngine::standard(&load(setup)?)?);
+        Ok(Inference::allocated(engine, settings)?)
     }
 
     /// Libtorch's threads would wait for each other more than work on one frame, and their number

@@ -37,6 +37,16 @@ pub struct FrameStatistics {
 }
 
 impl FrameStatistics {
+    /// For frames whose picture no threshold looks at.
+    pub const UNUSED: Self = Self {
+        mean: 0.5,
+        black: 0.0,
+        white: 1.0,
+        contrast: 0.25,
+        sharpness: 1.0,
+        saturated: 0.0,
+        plateau: 0.0,
+    };
     /// The level from which a pixel counts as saturated, of 255.
     pub const SATURATED: u8 = 250;
     /// How many levels neighbours in an even area differ by at most.

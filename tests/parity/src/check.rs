@@ -8,7 +8,7 @@ use device::engine::Engine as _;
 use device::engine::native::{Level, NativeEngine, Plan};
 use device::engine::ort::OrtEngine;
 use device::engine::tract::TractEngine;
-use device::inference::{BufferLengths, Buffers, Inference, MAX_CHANNELS, Settings};
+use device::inference::{Inference, MAX_CHANNELS, Settings};
 use device::onnx::Model;
 use device::session::{AnyEngine, LinuxInference, MAX_CLASSES};
 use shared::image::{Fit, FrameStatistics, Normalisation};
@@ -182,7 +182,7 @@ impl<'a> Expected<'a> {
             agreement.logits = agreement.logits.max(difference);
 
             let outcome = inference
-                .judge_input(frame.number, &frame.input, PICTURE)
+                .judge_input(frame.number, &frame.input, FrameStatistics::UNUSED)
                 .map_err(|e| anyhow::anyhow!("{e}"))?;
             let mut difference = difference_of_measures(&outcome.measures, expected);
             // Rounding may change the winner of a pass where two classes lead.
@@ -196,7 +196,7 @@ impl<'a> Expected<'a> {
                 frame.number
             );
             agreement.measures = agreement.measures.max(difference);
-            let verdict = self.thresholds.judge(expected, &PICTURE);
+            let verdict = self.thresholds.judge(expected, &FrameStatistics::UNUSED);
             ensure!(
                 outcome.causes == verdict,
                 "frame {}: {:?}, not {verdict:?}",
@@ -218,17 +218,6 @@ impl<'a> Expected<'a> {
     }
 }
 
-/// Statistics that no threshold looks at.
-const PICTURE: FrameStatistics = FrameStatistics {
-    mean: 0.5,
-    black: 0.0,
-    white: 1.0,
-    contrast: 0.25,
-    sharpness: 1.0,
-    saturated: 0.0,
-    plateau: 0.0,
-};
-
 fn inference(
     engine: AnyEngine,
     passes: u32,
@@ -244,13 +233,7 @@ fn inference(
         fit: Fit::default(),
         thresholds,
     };
-    let lengths = BufferLengths::new(engine.input_shape(), engine.classes(), &settings);
-    let buffers = Buffers {
-        input: vec![0.0; lengths.input],
-        logits: vec![0.0; lengths.logits],
-        record: vec![0.0; lengths.record],
-    };
-    Ok(Inference::new(engine, settings, buffers)?)
+    Ok(Inference::allocated(engine, settings)?)
 }
 
 fn sample(inference: &mut LinuxInference, frame: &Frame, passes: u32) -> anyhow::Result<Vec<f32>> {

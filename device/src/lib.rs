@@ -15,6 +15,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod engine;
+pub mod hexadecimal;
 pub mod inference;
 #[cfg(feature = "io")]
 pub mod line_key;

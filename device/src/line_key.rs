@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use shared::wire::seal::Key;
 
+use crate::hexadecimal;
+
 /// Why a key was not read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,26 +36,11 @@ pub fn read(path: &Path) -> Result<Key, LineKeyError> {
         path: path.to_owned(),
         error,
     })?;
-    let digits = text.trim_ascii();
-    let mut key = [0; 32];
-    let value = |digit: u8| char::from(digit).to_digit(16);
-    let is_key = digits.len() == 64
-        && digits.chunks_exact(2).zip(&mut key).all(|(pair, byte)| {
-            match (value(pair[0]), value(pair[1])) {
-                (Some(high), Some(low)) => {
-                    *byte = (high << 4 | low) as u8;
-                    true
-                }
-                _ => false,
-            }
-        });
-    if is_key {
-        Ok(Key(key))
-    } else {
-        Err(LineKeyError::Content {
+    hexadecimal::decode(text.trim_ascii())
+        .map(Key)
+        .ok_or_else(|| LineKeyError::Content {
             path: path.to_owned(),
         })
-    }
 }
 
 #[cfg(test)]

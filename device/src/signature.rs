@@ -11,6 +11,8 @@ use core::fmt;
 
 use ed25519_compact as ed25519;
 
+use crate::hexadecimal;
+
 /// What a file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -57,7 +59,7 @@ impl Kind {
             Self::Model => file
                 .split_last_chunk::<{ 2 * BYTES }>()
                 .and_then(|(before, digits)| {
-                    Some((before.strip_suffix(ENTRY)?, from_hexadecimal(digits)?))
+                    Some((before.strip_suffix(ENTRY)?, hexadecimal::decode(digits)?))
                 }),
             Self::Plan => length(file)
                 .and_then(|length| file.split_at_checked(length))
@@ -76,16 +78,6 @@ impl Kind {
 fn length(file: &[u8]) -> Option<usize> {
     let length = file.get(8..)?.first_chunk()?;
     usize::try_from(u32::from_le_bytes(*length)).ok()
-}
-
-/// Bytes of pairs of digits.
-fn from_hexadecimal(digits: &[u8]) -> Option<[u8; BYTES]> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let mut bytes = [0; BYTES];
-    for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
-        *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
-    }
-    Some(bytes)
 }
 
 /// Why a file is not taken.
@@ -158,18 +150,15 @@ pub fn verify<'a>(
 }
 
 #[cfg(feature = "onnx")]
-#[cfg(feature = "onnx")]
-pub(crate) use files::hexadecimal;
-#[cfg(feature = "onnx")]
 pub use files::{KeyError, SigningKey, Trust};
 
 #[cfg(feature = "onnx")]
 mod files {
-    use std::fmt::{self, Write as _};
+    use std::fmt;
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    use super::{ENTRY, Kind, MARK, PublicKey, SignatureError, ed25519, verify};
+    use super::{ENTRY, Kind, MARK, PublicKey, SignatureError, ed25519, hexadecimal, verify};
 
     /// Why a key cannot be used.
     #[derive(Debug, thiserror::Error)]
@@ -222,7 +211,7 @@ mod files {
         /// Its bytes as hexadecimal digits.
         #[must_use]
         pub fn to_hexadecimal(&self) -> String {
-            hexadecimal(&self.0[..])
+            hexadecimal::encode(&self.0[..])
         }
     }
 
@@ -278,21 +267,12 @@ mod files {
             let signature = self.0.sk.sign([kind.domain(), content].concat(), None);
             match kind {
                 Kind::Model => {
-                    let digits = hexadecimal(&signature[..]);
+                    let digits = hexadecimal::encode(&signature[..]);
                     [content, &ENTRY[..], digits.as_bytes()].concat()
                 }
                 Kind::Plan => [content, &MARK[..], &signature[..]].concat(),
             }
         }
-    }
-
-    /// Two lower-case digits a byte.
-    pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-        bytes.iter().fold(String::new(), |mut digits, byte| {
-            // Text takes everything.
-            let _ = write!(digits, "{byte:02x}");
-            digits
-        })
     }
 
     /// The keys whose files are taken; without any, every file is.
@@ -353,11 +333,7 @@ mod tests {
     #[test]
     fn the_first_vector_of_rfc_8032_has_its_public_key() {
         let seed = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
-        let digits: Vec<u8> = seed.bytes().cycle().take(128).collect();
-        let seed = *from_hexadecimal(&digits)
-            .expect("digits")
-            .first_chunk()
-            .expect("32 bytes");
+        let seed = hexadecimal::decode(seed.as_bytes()).expect("32 bytes");
         let key = SigningKey::from_seed(seed).expect("not all zeros");
         assert_eq!(
             key.public().to_hexadecimal(),

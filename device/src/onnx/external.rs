@@ -141,7 +141,7 @@ fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    crate::signature::hexadecimal(&Sha256::digest(bytes))
+    crate::hexadecimal::encode(&Sha256::digest(bytes))
 }
 
 /// SHA-256 of every file in `folder` that tensors of the graph lie in, by name.

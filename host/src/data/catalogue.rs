@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use device::hexadecimal;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -108,7 +109,7 @@ impl KnownFile {
     fn inspect_in(&self, data: &Path) -> Result<FileStatus, DataError> {
         let path = data.join(self.dataset).join(self.file);
         let sha256 = match fs::read(&path) {
-            Ok(bytes) => Some(hexadecimal(&Sha256::digest(bytes))),
+            Ok(bytes) => Some(hexadecimal::encode(&Sha256::digest(bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(DataError::io("read", &path)(error)),
         };
@@ -124,17 +125,6 @@ impl KnownFile {
             sha256,
         })
     }
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            text.extend(char::from_digit(u32::from(digit), 16));
-        }
-    }
-    text
 }
 
 #[cfg(test)]

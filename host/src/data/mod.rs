@@ -14,7 +14,6 @@ use std::str::FromStr;
 use device::source::{IdxError, Labelled, PictureError, cache_folder};
 use shared::image::{FrameStatistics, Normalisation};
 
-pub(crate) use catalogue::hexadecimal;
 pub use catalogue::{FileState, FileStatus, KNOWN_FILES, KnownFile};
 pub use corrupt::{
     Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, rotate,

@@ -17,14 +17,13 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use anyhow::{Context, bail};
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
 use serde::{Deserialize, Serialize};
 use shared::wire::message::Hello;
 use time::OffsetDateTime;
 
 use super::{Picture, Seen};
-use crate::data::{UNLABELLED, hexadecimal};
+use crate::data::UNLABELLED;
+use device::hexadecimal;
 
 /// What devices said of the pictures.
 pub const LIST: &str = "flagged.jsonl";
@@ -135,7 +134,7 @@ impl Store {
                 .primary()
                 .map_or("accepted", |cause| cause.name()),
         );
-        write_new(&self.folder.join(UNLABELLED).join(&name), &png(picture)?)?;
+        write_new(&self.folder.join(UNLABELLED).join(&name), &picture.png()?)?;
         let record = serde_json::to_value(seen.record())?;
         let line = serde_json::json!({
             "file": name,
@@ -248,7 +247,7 @@ fn hash_of(picture: &Picture) -> String {
     let mut hash = Sha256::new();
     hash.update((picture.width as u64).to_le_bytes());
     hash.update(&picture.pixels);
-    let mut text = hexadecimal(&hash.finalize());
+    let mut text = hexadecimal::encode(&hash.finalize());
     text.truncate(HASH_DIGITS);
     text
 }
@@ -257,17 +256,6 @@ fn hash_of(picture: &Picture) -> String {
 fn hash_in(path: &Path) -> Option<String> {
     let (_, hash) = path.file_stem()?.to_str()?.rsplit_once('-')?;
     (hash.len() == HASH_DIGITS).then(|| hash.to_owned())
-}
-
-fn png(picture: &Picture) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    PngEncoder::new(&mut bytes).write_image(
-        &picture.pixels,
-        picture.width as u32,
-        picture.height as u32,
-        ExtendedColorType::L8,
-    )?;
-    Ok(bytes)
 }
 
 /// Writes a file whole or not at all, and none that is there already.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use shared::wire::message::{Report, Thumbnail};
 
 /// Pictures that may be on their way at a time; a device sends one after the other.
@@ -16,6 +17,23 @@ pub struct Picture {
     pub height: usize,
     /// Luma, 0 black to 255 white, row-major: `width` × `height`.
     pub pixels: Vec<u8>,
+}
+
+impl Picture {
+    /// The picture as a PNG file.
+    ///
+    /// # Errors
+    /// If there are not `width` × `height` pixels.
+    pub fn png(&self) -> image::ImageResult<Vec<u8>> {
+        let mut file = Vec::new();
+        PngEncoder::new(&mut file).write_image(
+            &self.pixels,
+            self.width as u32,
+            self.height as u32,
+            ExtendedColorType::L8,
+        )?;
+        Ok(file)
+    }
 }
 
 /// Which frame a picture is of.

@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::bench::Machine;
-use crate::data::hexadecimal;
 use crate::evaluate::{Frames, Run, Setup};
+use device::hexadecimal;
 
 /// What was measured, how, and where.
 #[derive(Debug, Clone, Serialize)]
@@ -76,7 +76,7 @@ impl Configuration {
                 .unwrap_or(path.as_os_str())
                 .to_string_lossy()
                 .into_owned(),
-            sha256: hexadecimal(&Sha256::digest(bytes)),
+            sha256: hexadecimal::encode(&Sha256::digest(bytes)),
             labels: metadata.labels.clone(),
             dropout: sites
                 .map(|site| format!("{}: p = {} on {:?}", site.name, site.ratio, site.shape))

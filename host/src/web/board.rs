@@ -1,12 +1,10 @@
 //! What browsers are told of a device, as JSON and PNG.
 
-use std::io::Cursor;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use serde::Serialize;
 
-use crate::monitor::{Live, Picture, Record, Seen, Snapshot, Watched};
+use crate::monitor::{Live, Record, Seen, Snapshot, Watched};
 
 /// A device's state, to be shown on a page.
 #[derive(Debug)]
@@ -71,16 +69,7 @@ impl Board {
                 .picture
                 .clone()
         };
-        let Picture {
-            width,
-            height,
-            pixels,
-        } = self.watched.look(|live, _| seen(live))?;
-        let mut file = Cursor::new(Vec::new());
-        PngEncoder::new(&mut file)
-            .write_image(&pixels, width as u32, height as u32, ExtendedColorType::L8)
-            .ok()?;
-        Some(file.into_inner())
+        self.watched.look(|live, _| seen(live))?.png().ok()
     }
 
     fn told(&self, seen: Option<Place>) -> (&'static str, Vec<u8>, Place) {

@@ -1,5 +1,6 @@
 //! The serial line, as `embedded-io` sees one, so that the link code is the microcontroller's own.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,13 @@ use serialport::TTYPort;
 const POLL: Duration = Duration::from_millis(200);
 /// How often a line that takes nothing is warned about.
 const STALL_WARNING: Duration = Duration::from_secs(5);
+
+/// A number at random, not 0, for epochs and challenges.
+#[must_use]
+pub fn nonce() -> u64 {
+    // Seeded by the system.
+    RandomState::new().hash_one(0).max(1)
+}
 
 /// Why a serial line could not be opened.
 #[derive(Debug, thiserror::Error)]

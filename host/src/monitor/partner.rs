@@ -1,8 +1,8 @@
 //! What a monitor says to the device: who speaks, what has come, and what its clock shows.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
+use device::serial::nonce;
 use serde::Serialize;
 use shared::wire::delivery::Acknowledgement;
 use shared::wire::message::Echo;
@@ -66,8 +66,7 @@ impl Partner {
     pub fn greet(&mut self) {
         self.sequence = 0;
         self.out.clear();
-        // Seeded by the system.
-        let challenge = RandomState::new().hash_one(0).max(1);
+        let challenge = nonce();
         if let Some(seal) = &mut self.seal {
             seal.begin(challenge);
         }

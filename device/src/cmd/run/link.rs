@@ -1,6 +1,5 @@
 //! The link to the host: what is sent, with which promise, and where it goes.
 
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use device::line_key;
 use device::outbox::{self, Outbox, OutboxError};
+use device::serial::nonce;
 use device::session::Session;
 use embedded_io_adapters::std::FromStd;
 use shared::triage::Verdict;
@@ -392,12 +392,6 @@ fn open_file(args: &Args) -> anyhow::Result<Option<(Box<dyn Write>, Wire)>> {
     Ok(Some((Box::new(file), Wire::Binary)))
 }
 
-/// A number that no other start of any device has.
-fn epoch() -> u64 {
-    // Seeded by the system.
-    RandomState::new().hash_one(std::process::id()).max(1)
-}
-
 fn hello(args: &Args, session: &Session) -> Hello {
     let settings = session.inference.settings();
     let input = session.inference.engine().input_shape();
@@ -419,7 +413,7 @@ fn hello(args: &Args, session: &Session) -> Hello {
         passes: settings.passes,
         seed: session.seed,
         thresholds: settings.thresholds,
-        epoch: epoch(),
+        epoch: nonce(),
         challenge: 0,
         guarantee: Guarantee::Once,
     }

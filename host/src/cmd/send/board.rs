@@ -1,13 +1,13 @@
 //! The host's end of a line to a board that judges the frames it is sent.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use device::serial::nonce;
 use shared::wire::link::Receiver;
 use shared::wire::message::{Hello, Message, NoticeCode, Report, SCHEMA_HASH};
 use shared::wire::request::{self, FramePart, Greeting, MAX_REQUEST, Request};
@@ -95,8 +95,7 @@ impl<L: Read + Write> Board<L> {
             slowest: None,
             foreign: None,
             deliveries: Deliveries::default(),
-            // Seeded by the system.
-            challenge: RandomState::new().hash_one(0).max(1),
+            challenge: nonce(),
         }
     }
 

@@ -375,7 +375,10 @@ impl<'a> Outputs<'a> {
         self.watched.change(|live, now| {
             live.link(link);
             whole = live.packet(packet, now).cloned();
-            hello = live.hello().cloned();
+            // Nobody else asks for it.
+            if self.log.is_some() || whole.is_some() {
+                hello = live.hello().cloned();
+            }
         });
         if let Some(log) = &mut self.log {
             match &packet.message {

@@ -2,8 +2,8 @@
 //! says, and opens a line anew that was lost. The loop never waits for it, unless it has to because no
 //! frame is missed meanwhile.
 //!
-//! What is said waits in order of urgency: greetings, totals and notices; flagged reports; reports of
-//! accepted frames; pictures. No more is given to the system than the line can take at its speed, so
+//! What is said waits in order of urgency: greetings, totals and notices; flagged reports; pictures that
+//! are acknowledged; reports of accepted frames; other pictures. No more is given to the system than the line can take at its speed, so
 //! that what is urgent waits for one message at most.
 
 use std::collections::VecDeque;
@@ -100,8 +100,7 @@ impl State {
             return Some(Message::Report(report));
         }
         let outbox = self.outbox.as_mut();
-        // Pictures of the outbox go before accepted frames only while it has no report: a host that
-        // wants pictures wants these.
+        // Its reports first, then its pictures, which a host that wants them is owed, too.
         if let Some(message) = outbox.and_then(|outbox| outbox.send(now_us)) {
             return Some(message);
         }
@@ -242,9 +241,8 @@ impl Line {
         result
     }
 
-    pub(super) fn introduce(&self, mut hello: Hello) {
+    pub(super) fn introduce(&self, hello: Hello) {
         self.change(|state| {
-            hello.epoch = state.hello.epoch;
             state.hello = hello;
             state.greeting = Some(0);
         });

@@ -434,7 +434,9 @@ pub fn uniform(seed: u64, index: u32, count: usize) -> impl Iterator<Item = f32>
     words.map(|word| word as f32 / u32::MAX as f32).take(count)
 }
 
-fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
+/// An input or output of single-precision numbers.
+#[must_use]
+pub fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
     let dim = dims.iter().map(|&n| Dimension {
         value: Some(dimension::Value::DimValue(n)),
         ..Dimension::default()

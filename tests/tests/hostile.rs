@@ -6,13 +6,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
+use tests::networks::value;
 use tests::programs;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
-    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
-    type_proto,
+    TensorProto, attribute_proto::AttributeType,
 };
 
 /// Memory for data at most.
@@ -65,24 +64,6 @@ fn integers(name: &str, values: &[i64]) -> TensorProto {
             .flat_map(|value| value.to_le_bytes())
             .collect(),
         ..TensorProto::default()
-    }
-}
-
-fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
-    let dim = dims.iter().map(|&size| Dimension {
-        value: Some(dimension::Value::DimValue(size)),
-        ..Dimension::default()
-    });
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(type_proto::Tensor {
-                elem_type: DataType::Float as i32,
-                shape: Some(TensorShapeProto { dim: dim.collect() }),
-            })),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
     }
 }
 

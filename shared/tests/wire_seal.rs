@@ -5,9 +5,9 @@ mod support;
 use proptest::prelude::*;
 use shared::wire::delivery::{Acknowledgement, Stream};
 use shared::wire::frame;
-use shared::wire::message::Message;
-use shared::wire::request::{self, Greeting, Request};
-use shared::wire::seal::{DeviceSession, HostSession, Key, MAX_SEALED};
+use shared::wire::message::{Message, Performance};
+use shared::wire::request::{self, FramePart, Greeting, MAX_PIXELS, Request};
+use shared::wire::seal::{DeviceSession, HostSession, Key, MAX_SEALED, MAX_SEALED_REQUEST};
 use shared::wire::{FrameError, Packet};
 use support::{any_message, hello, longest, report};
 
@@ -32,6 +32,14 @@ fn asked(host: &HostSession, sequence: u32, request: &Request) -> Vec<u8> {
 
 fn greet(challenge: u64) -> Request {
     Request::Greet(Greeting { challenge })
+}
+
+fn hello_of(epoch: u64) -> Message {
+    let Message::Hello(mut greeting) = hello() else {
+        unreachable!("that is what it is")
+    };
+    greeting.epoch = epoch;
+    Message::Hello(greeting)
 }
 
 fn acknowledge(next: u32) -> Request {
@@ -129,6 +137,124 @@ fn what_was_recorded_is_refused() {
         host.open(&mut sealed(&reborn, 9, &report(5))),
         Err(FrameError::Unsealed)
     );
+}
+
+/// A device that cannot know its epoch draws it when it is greeted.
+#[test]
+fn an_epoch_is_drawn_at_the_first_greeting() {
+    let greeted = |byte, challenge| {
+        let mut device = DeviceSession::new(key(byte), 0);
+        let host = HostSession::new(key(byte));
+        device
+            .open(&mut asked(&host, 0, &greet(challenge)))
+            .expect("greeted");
+        assert!(!device.is_heard());
+        device
+    };
+    let epoch = greeted(1, 5).draw_epoch(7, b"unique");
+    assert_ne!(epoch, 0);
+    // The same from the same, and another from anything else.
+    assert_eq!(greeted(1, 5).draw_epoch(7, b"unique"), epoch);
+    for other in [
+        greeted(2, 5).draw_epoch(7, b"unique"),
+        greeted(1, 6).draw_epoch(7, b"unique"),
+        greeted(1, 5).draw_epoch(8, b"unique"),
+        greeted(1, 5).draw_epoch(7, b"other"),
+    ] {
+        assert_ne!(other, epoch);
+    }
+    let mut device = greeted(1, 5);
+    assert_eq!(device.draw_epoch(7, b"unique"), epoch);
+    // For all of its life.
+    assert_eq!(device.draw_epoch(9, b"later"), epoch);
+    let mut host = HostSession::new(key(1));
+    host.begin(6);
+    device
+        .open(&mut asked(&host, 0, &greet(6)))
+        .expect("greeted");
+    assert_eq!(device.draw_epoch(9, b"later"), epoch);
+    host.open(&mut sealed(&device, 0, &hello_of(epoch)))
+        .expect("answered");
+    assert!(!device.is_heard());
+    assert!(device.open(&mut asked(&host, 1, &acknowledge(2))).is_ok());
+    assert!(device.is_heard());
+}
+
+/// What has nothing to judge with says so without an epoch, and takes nothing but greetings.
+#[test]
+fn without_an_epoch_a_device_is_heard_once_it_is_greeted() {
+    let mut device = DeviceSession::new(key(1), 0);
+    let mut host = HostSession::new(key(1));
+    host.begin(5);
+    assert_eq!(
+        host.open(&mut sealed(&device, 0, &report(1))),
+        Err(FrameError::Unsealed)
+    );
+    device
+        .open(&mut asked(&host, 0, &greet(5)))
+        .expect("greeted");
+    let said = sealed(&device, 1, &report(2));
+    assert!(host.open(&mut said.clone()).is_ok());
+    assert!(host.is_answered());
+    assert_eq!(host.open(&mut said.clone()), Err(FrameError::Replayed));
+    assert_eq!(
+        device.open(&mut asked(&host, 1, &acknowledge(2))),
+        Err(FrameError::Unsealed)
+    );
+}
+
+/// Who restarts a device and repeats the host's greeting gets another life into the same challenge, but
+/// nothing of the one before is heard again.
+#[test]
+fn a_challenge_is_answered_by_one_life() {
+    let (device, mut host) = met();
+    let answer = sealed(&device, 1, &hello_of(EPOCH));
+    assert!(host.open(&mut answer.clone()).is_ok());
+    let mut reborn = DeviceSession::new(key(1), EPOCH + 1);
+    reborn
+        .open(&mut asked(&host, 0, &greet(5)))
+        .expect("its first");
+    assert_eq!(
+        host.open(&mut sealed(&reborn, 2, &hello_of(EPOCH + 1))),
+        Err(FrameError::Unsealed)
+    );
+    assert_eq!(host.open(&mut answer.clone()), Err(FrameError::Replayed));
+}
+
+#[test]
+fn a_device_seals_its_few_messages_as_all_others() {
+    let (device, _) = met();
+    let mut bytes = [0; MAX_SEALED];
+    let length = device.seal_core(9, &report(3), &mut bytes).expect("room");
+    assert_eq!(bytes[..length - 1], sealed(&device, 9, &report(3)));
+    // What microcontrollers never say.
+    let other = Message::Performance(Performance {
+        captured: 0,
+        dropped: 0,
+        corrupt: 0,
+        missed: 0,
+        reconnects: 0,
+        latency_us: [0; 3],
+        mean_passes: 0.0,
+        processor: 0.0,
+        peak_memory_kib: 0,
+        temperature: None,
+    });
+    assert!(device.seal_core(9, &other, &mut bytes).is_err());
+}
+
+#[test]
+fn the_longest_request_fits() {
+    let (_, host) = met();
+    let mut bytes = [0; MAX_SEALED_REQUEST];
+    let request = Request::Frame(FramePart {
+        frame: u32::MAX,
+        width: u16::MAX,
+        height: u16::MAX,
+        offset: u32::MAX,
+        pixels: [1; MAX_PIXELS].into_iter().collect(),
+    });
+    assert!(host.seal(u32::MAX, &request, &mut bytes).is_ok());
 }
 
 #[test]

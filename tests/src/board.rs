@@ -1,6 +1,7 @@
 //! A board without a camera, played by a thread: the device's own frame loop and engine behind the
 //! real protocol, at the device's end of a serial line.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,11 +16,13 @@ use embedded_io_adapters::std::FromStd;
 use shared::image::GrayFrame;
 use shared::wire::Packet;
 use shared::wire::delivery::Guarantee;
+use shared::wire::frame::FrameReceiver;
 use shared::wire::link::{Sender, WireFormat};
 use shared::wire::message::{
     Hello, LineStatistics, Message, Notice, NoticeCode, SCHEMA_HASH, Statistics, shortened,
 };
-use shared::wire::request::{Assembly, FramePart, Request, RequestDeframer};
+use shared::wire::request::{Assembly, FramePart, Request};
+use shared::wire::seal::{DeviceSession, Key, MAX_SEALED};
 
 /// Passes that the board samples.
 pub const PASSES: u32 = 16;
@@ -46,6 +49,31 @@ impl Board {
         format: WireFormat,
         say: impl FnMut(Message) -> Option<Message> + Send + 'static,
     ) -> Self {
+        Self::speaking(port, model, format, None, say)
+    }
+
+    /// As [`Board::start`], on a line that is sealed with `key`. When it says a message that `say` takes away
+    /// from it, it begins a new life.
+    ///
+    /// # Panics
+    /// As [`Board::start`].
+    #[must_use]
+    pub fn sealed(
+        port: &Path,
+        model: &Path,
+        key: Key,
+        say: impl FnMut(Message) -> Option<Message> + Send + 'static,
+    ) -> Self {
+        Self::speaking(port, model, WireFormat::Binary, Some(key), say)
+    }
+
+    fn speaking(
+        port: &Path,
+        model: &Path,
+        format: WireFormat,
+        key: Option<Key>,
+        say: impl FnMut(Message) -> Option<Message> + Send + 'static,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (port, model, stopped) = (port.to_owned(), model.to_owned(), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
@@ -59,7 +87,11 @@ impl Board {
                 sender: Sender::new(FromStd::new(line), format),
                 say: Box::new(say),
                 tally: Tally::default(),
-                requests: RequestDeframer::new(),
+                epoch: 1,
+                seal: key.as_ref().map(|key| DeviceSession::new(key.clone(), 1)),
+                key,
+                sealed: 0,
+                requests: FrameReceiver::new(),
                 assembly: Assembly::new([0; ROOM]),
                 started: Instant::now(),
             };
@@ -87,7 +119,13 @@ struct Firmware {
     sender: Sender<FromStd<SerialLine>>,
     say: Box<dyn FnMut(Message) -> Option<Message>>,
     tally: Tally,
-    requests: RequestDeframer,
+    /// Of this life, if the line is sealed.
+    epoch: u64,
+    seal: Option<DeviceSession>,
+    key: Option<Key>,
+    /// Messages sealed so far.
+    sealed: u32,
+    requests: FrameReceiver<Request, MAX_SEALED>,
     assembly: Assembly<[u8; ROOM]>,
     started: Instant,
 }
@@ -101,7 +139,11 @@ impl Firmware {
             // Silence is no error here: the next read waits on.
             let count = embedded_io::Read::read(line, &mut bytes).unwrap_or(0);
             for &byte in &bytes[..count] {
-                match self.requests.push(byte) {
+                let request = match &mut self.seal {
+                    Some(seal) => self.requests.push_with(byte, |frame| seal.open(frame)),
+                    None => self.requests.push(byte),
+                };
+                match request {
                     Some(Ok(Packet {
                         message: Request::Greet(_),
                         ..
@@ -117,10 +159,27 @@ impl Firmware {
     }
 
     fn send(&mut self, message: Message) {
-        if let Some(message) = (self.say)(message) {
+        match ((self.say)(message), &self.seal) {
             // A line that is taken away ends the test, which tells.
-            let _ = self.sender.send(&message);
+            (Some(message), None) => drop(self.sender.send(&message)),
+            (Some(message), Some(seal)) => {
+                let mut bytes = [0; MAX_SEALED];
+                let length = seal.seal(self.sealed, &message, &mut bytes);
+                self.sealed += 1;
+                let line = self.sender.get_mut().inner_mut();
+                let _ = line.write_all(&bytes[..length.expect("room")]);
+            }
+            (None, None) => {}
+            (None, Some(_)) => self.begin_anew(),
         }
+    }
+
+    fn begin_anew(&mut self) {
+        self.epoch += 1;
+        self.sealed = 0;
+        let key = self.key.clone();
+        self.seal = key.map(|key| DeviceSession::new(key, self.epoch));
+        self.send(self.hello());
     }
 
     fn hello(&self) -> Message {
@@ -144,7 +203,7 @@ impl Firmware {
             passes: PASSES,
             seed: *seed,
             thresholds: inference.settings().thresholds,
-            epoch: 0,
+            epoch: if self.seal.is_some() { self.epoch } else { 0 },
             challenge: 0,
             guarantee: Guarantee::Once,
         })

@@ -5,31 +5,37 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use device::serial::SerialLine;
-use shared::wire::frame::Deframer;
+use host::monitor::{Ear, Seal};
+use shared::wire::FrameError;
 use shared::wire::message::{Message, Packet};
-use shared::wire::request::{self, FramePart, MAX_REQUEST, Request};
+use shared::wire::request::{FramePart, Greeting, Request};
+use shared::wire::seal::{Key, MAX_SEALED};
 
-use crate::{emulator, programs};
+use crate::emulator::{self, Keys};
+use crate::programs;
 
 /// Builds the firmware of an emulated board for plans of `format`, with frame numbers that make it
-/// fail, and gives the ELF file; with a key, for signed plans alone.
+/// fail, and gives the ELF file.
 ///
 /// # Panics
 /// If it does not build.
-fn built(board: &str, format: &str, trust: Option<&str>) -> PathBuf {
+fn built(board: &str, format: &str, keys: Keys<'_>) -> PathBuf {
     let folder = programs::path("host").with_file_name("test-firmware");
     fs::create_dir_all(&folder).expect("the target folder can be written");
     // One test at a time: the next build puts its file in the place of this one.
     let lock = File::create(folder.join("lock")).expect("the lock can be created");
     lock.lock().expect("the lock can be taken");
-    let built = emulator::built(board, format, "provoke", trust);
-    let kind = if trust.is_some() { "signed" } else { "any" };
+    let built = emulator::built(board, format, "provoke", keys);
+    // Tests run in processes of their own.
+    static BUILT: AtomicU32 = AtomicU32::new(0);
     let kept = folder.join(format!(
-        "{board}-{format}-{kind}-{}.elf",
-        std::process::id()
+        "{board}-{format}-{}-{}.elf",
+        std::process::id(),
+        BUILT.fetch_add(1, Ordering::Relaxed)
     ));
     fs::copy(built, &kept).expect("copied");
     kept
@@ -43,9 +49,10 @@ pub struct Emulated {
     _told: BufReader<ChildStdout>,
     elf: PathBuf,
     line: SerialLine,
-    deframer: Deframer,
+    seal: Seal,
+    ear: Ear,
     /// Received, but not asked for yet.
-    heard: Vec<Packet>,
+    heard: Vec<Result<Packet, FrameError>>,
     sequence: u32,
 }
 
@@ -56,17 +63,17 @@ impl Emulated {
     /// If QEMU cannot be started.
     #[must_use]
     pub fn start(board: &str, format: &str, plan: Option<&Path>) -> Self {
-        Self::trusting(None, board, format, plan)
+        Self::with(Keys::default(), board, format, plan)
     }
 
-    /// As [`Emulated::start`]; with a key, in hexadecimal digits, the firmware takes only plans signed with
-    /// that.
+    /// As [`Emulated::start`], with firmware that was built with keys. Whoever speaks with it here has none
+    /// until [`Emulated::greet`].
     ///
     /// # Panics
     /// If QEMU cannot be started.
     #[must_use]
-    pub fn trusting(key: Option<&str>, board: &str, format: &str, plan: Option<&Path>) -> Self {
-        let elf = built(board, format, key);
+    pub fn with(keys: Keys<'_>, board: &str, format: &str, plan: Option<&Path>) -> Self {
+        let elf = built(board, format, keys);
         let mut command = Command::new("qemu-system-arm");
         command
             .args(["-M", board, "-nographic", "-monitor", "none"])
@@ -107,7 +114,8 @@ impl Emulated {
             _told: told,
             elf,
             line,
-            deframer: Deframer::new(),
+            ear: Ear::new(&Seal::default()),
+            seal: Seal::default(),
             heard: Vec::new(),
             sequence: 0,
         }
@@ -131,32 +139,69 @@ impl Emulated {
             .sum()
     }
 
-    /// Asks for something.
+    /// Greets as a host with this key, or without one, and hears from now on only what answers that.
+    /// Gives the bytes sent.
     ///
     /// # Panics
     /// If the line fails.
-    pub fn ask(&mut self, request: &Request) {
-        let mut frame = [0; MAX_REQUEST];
-        let length = request::encode(self.sequence, request, &mut frame).expect("it fits");
+    pub fn greet(&mut self, key: Option<Key>, challenge: u64) -> Vec<u8> {
+        self.seal = Seal::new(key);
+        self.seal.begin(challenge);
+        self.ear = Ear::new(&self.seal);
+        self.heard.clear();
+        self.ask(&Request::Greet(Greeting { challenge }))
+    }
+
+    /// Asks for something, and gives the bytes sent.
+    ///
+    /// # Panics
+    /// If the line fails.
+    pub fn ask(&mut self, request: &Request) -> Vec<u8> {
+        let mut frame = [0; MAX_SEALED];
+        let encoded = self.seal.encode(self.sequence, request, &mut frame);
+        let bytes = &frame[..encoded.expect("it fits")];
         self.sequence += 1;
-        self.line.write_all(&frame[..length]).expect("sent");
+        self.say(bytes);
+        bytes.to_vec()
     }
 
-    /// Sends a frame, row by row of `width` pixels.
+    /// Sends bytes as they are.
     ///
     /// # Panics
     /// If the line fails.
-    pub fn show(&mut self, frame: u32, width: u16, pixels: &[u8]) {
-        for part in FramePart::split(frame, width, pixels) {
-            self.ask(&Request::Frame(part));
-        }
+    pub fn say(&mut self, bytes: &[u8]) {
+        self.line.write_all(bytes).expect("sent");
     }
 
-    /// What the board says next.
+    /// Sends a frame, row by row of `width` pixels, and gives the bytes sent.
+    ///
+    /// # Panics
+    /// If the line fails.
+    pub fn show(&mut self, frame: u32, width: u16, pixels: &[u8]) -> Vec<u8> {
+        FramePart::split(frame, width, pixels)
+            .flat_map(|part| self.ask(&Request::Frame(part)))
+            .collect()
+    }
+
+    /// What the board says next; what is not sealed for who listens is passed over.
     ///
     /// # Panics
     /// If it says nothing for half a minute, or something damaged.
     pub fn hear(&mut self) -> Packet {
+        loop {
+            match self.receive() {
+                Ok(packet) => return packet,
+                Err(FrameError::Unsealed) => {}
+                Err(error) => panic!("the board is not understood: {error}"),
+            }
+        }
+    }
+
+    /// What comes next, or why it is not taken.
+    ///
+    /// # Panics
+    /// If nothing comes for half a minute.
+    pub fn receive(&mut self) -> Result<Packet, FrameError> {
         let deadline = Instant::now() + Duration::from_secs(30);
         while self.heard.is_empty() {
             assert!(Instant::now() < deadline, "the board is silent");
@@ -167,9 +212,7 @@ impl Emulated {
                 Err(error) => panic!("the line failed: {error}"),
             };
             for byte in &bytes[..count] {
-                if let Some(packet) = self.deframer.push(*byte) {
-                    self.heard.push(packet.expect("an undamaged message"));
-                }
+                self.heard.extend(self.ear.push(*byte, &mut self.seal));
             }
         }
         self.heard.remove(0)

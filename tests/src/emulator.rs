@@ -6,18 +6,27 @@ use std::process::{Command, Stdio};
 
 use crate::programs;
 
+/// Keys that firmware is built with, in hexadecimal digits.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Keys<'a> {
+    /// It takes only plans signed with this.
+    pub trust: Option<&'a str>,
+    /// It seals its line with this.
+    pub line: Option<&'a str>,
+}
+
 /// The ELF file of a board's firmware, or of `trial`, in a number format; `form` is that of the wire.
-/// It is built if it is not up to date, which takes minutes the first time. With a key, in hexadecimal
-/// digits, it takes only plans signed with that.
+/// It is built if it is not up to date, which takes minutes the first time.
 ///
 /// # Panics
 /// If it does not build.
 #[must_use]
-pub fn built(board: &str, format: &str, form: &str, trust: Option<&str>) -> PathBuf {
+pub fn built(board: &str, format: &str, form: &str, keys: Keys<'_>) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/cross");
     let output = Command::new(script)
         .args(["firmware-build", board, format, form])
-        .envs(trust.map(|key| ("MCDROPOUT_TRUST", key)))
+        .envs(keys.trust.map(|key| ("MCDROPOUT_TRUST", key)))
+        .envs(keys.line.map(|key| ("MCDROPOUT_KEY", key)))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

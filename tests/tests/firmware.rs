@@ -7,11 +7,14 @@ use device::engine::micro::{F32, Int8, Micro, Number, OwnedPlan};
 use device::inference::{Inference, Settings, Timing};
 use device::signature::{Kind, SigningKey};
 use shared::image::{Fit, GrayFrame};
+use shared::wire::FrameError;
 use shared::wire::delivery::{Acknowledgement, Guarantee, Stream};
 use shared::wire::message::{Hello, Message, Notice, NoticeCode, Report, Statistics};
 use shared::wire::request::{FramePart, Greeting, Probe, Request};
+use shared::wire::seal::Key;
 use tempfile::TempDir;
 use tests::emulated::Emulated;
+use tests::emulator::Keys;
 use tests::{emulator, firmware, model};
 
 /// Frame numbers that make the firmware fail (app/src/provoke.rs).
@@ -159,7 +162,11 @@ fn firmware_with_a_key_takes_plans_signed_with_it_alone() {
     let start = |name: &str, plan: &[u8]| {
         let path = folder.path().join(name);
         fs::write(&path, plan).expect("written");
-        Emulated::trusting(Some(&digits), "mps2-an386", "f32", Some(&path))
+        let keys = Keys {
+            trust: Some(&digits),
+            line: None,
+        };
+        Emulated::with(keys, "mps2-an386", "f32", Some(&path))
     };
     let plan = firmware::plan();
     let mut board = start("signed", &ours.sign(Kind::Plan, &plan));
@@ -177,6 +184,101 @@ fn firmware_with_a_key_takes_plans_signed_with_it_alone() {
         assert_eq!(refusal.code, NoticeCode::PlanContent);
         assert!(refusal.text.contains(words), "{refusal:?}");
     }
+}
+
+/// Sealed firmware answers who has its key as any firmware does, and takes nothing else, nothing twice, and
+/// nothing of an earlier start. It has a key for plans, too, which takes most of the stack.
+#[test]
+fn sealed_firmware_speaks_with_who_has_its_key_alone() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let signing = SigningKey::from_seed([1; SigningKey::SEED]).expect("a key");
+    let (trust, line) = (signing.public().to_hexadecimal(), "5a".repeat(32));
+    let keys = Keys {
+        trust: Some(&trust),
+        line: Some(&line),
+    };
+    let ours = || Some(Key([0x5A; 32]));
+    let path = folder.path().join("f32.plan");
+    let plan = emulator::plan(&model::trained(), "f32", &[], &path);
+    let pictures = pictures();
+    let expected = expected::<F32>(&path, &pictures);
+    fs::write(&path, signing.sign(Kind::Plan, &plan)).expect("written");
+
+    let mut board = Emulated::with(keys, "mps2-an386", "f32", Some(&path));
+    // Who has no key is told so.
+    assert_eq!(board.receive(), Err(FrameError::Sealed));
+    let greeting = board.greet(ours(), 5);
+    let first = board.find(hello);
+    assert_eq!((first.challenge, first.guarantee), (5, Guarantee::Volatile));
+    assert!(first.epoch != 0 && first.epoch != 5);
+    let mut recorded = Vec::new();
+    let mut acknowledged = 0;
+    for ((frame, pixels), expected) in (0..).zip(&pictures).zip(expected) {
+        recorded = board.show(frame, 28, pixels);
+        let mut report = board.find(|message| report(message).filter(|r| r.frame == frame));
+        if let Some(ticket) = report.ticket.take() {
+            assert_eq!((ticket.epoch, ticket.number), (first.epoch, acknowledged));
+            acknowledged += 1;
+            recorded.extend(board.ask(&Request::Acknowledge(Acknowledgement {
+                stream: Stream::Reports,
+                epoch: ticket.epoch,
+                next: acknowledged,
+                come: 0,
+            })));
+        }
+        (report.captured_us, report.latency_us) = (0, 0);
+        assert_eq!(report, expected);
+    }
+    // In the same session, with the greeting before it, and in another: what was recorded is refused.
+    let echo = |board: &mut Emulated| {
+        board.ask(&Request::Probe(Probe { sent_us: 1 }));
+        board.find(|message| matches!(message, Message::Echo(_)).then_some(()));
+    };
+    board.say(&recorded);
+    echo(&mut board);
+    board.say(&greeting);
+    board.say(&recorded);
+    echo(&mut board);
+    board.greet(ours(), 6);
+    board.find(hello);
+    board.say(&recorded);
+    echo(&mut board);
+    // And so are another key and none, after whose greetings the session is what it was.
+    for stranger in [Some(Key([0x5B; 32])), None] {
+        board.greet(stranger, 7);
+        board.show(90, 2, &[0; 4]);
+    }
+    board.greet(ours(), 8);
+    assert_eq!(board.find(hello).epoch, first.epoch);
+    let statistics = board.find(statistics);
+    let frames = pictures.len() as u32;
+    assert_eq!((statistics.frames, statistics.failed), (frames, 0));
+    assert_eq!(statistics.delivery.delivered, acknowledged);
+    let line = statistics.line;
+    // Three greetings, three probes; seven parts a frame.
+    assert_eq!(
+        (line.received, line.corrupt, line.overruns),
+        (6 + 7 * frames + acknowledged, 0, 0)
+    );
+    assert!(statistics.stack_free > 1024, "{statistics:?}");
+
+    // After a start the board has forgotten the greeting, which gives it another epoch, however: what
+    // was recorded is not for this life.
+    board.show(PANIC, 2, &[0; 4]);
+    while board.receive() != Err(FrameError::Unsealed) {}
+    board.say(&greeting);
+    board.say(&recorded);
+    board.greet(ours(), 9);
+    assert_ne!(board.find(hello).epoch, first.epoch);
+    assert_eq!(board.find(self::statistics).frames, 0);
+    // Why it started is told to who is there, not to a recording.
+    board.ask(&Request::Probe(Probe { sent_us: 1 }));
+    assert_eq!(board.find(notice).code, NoticeCode::Panicked);
+
+    // Without a plan there is no greeting that could be answered, but a notice.
+    let mut board = Emulated::with(keys, "mps2-an386", "f32", None);
+    board.greet(ours(), 5);
+    assert_eq!(board.find(notice).code, NoticeCode::PlanMissing);
 }
 
 /// A board that was greeted repeats a flagged report until it is acknowledged.

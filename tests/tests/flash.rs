@@ -536,4 +536,19 @@ fn firmware_is_built_from_its_sources_and_a_failure_shows_the_compiler_s_last_wo
         err.contains(&format!("loader,file={plan},addr=0x200000,force-raw=on")),
         "{err}"
     );
+
+    // A key for the line is built in, and shown nowhere.
+    let digits = "5A".repeat(32);
+    let key = bench.file("line.key", digits.as_bytes());
+    build(&format!("echo $MCDROPOUT_KEY >{asked}; echo {firmware}"));
+    let sealed = |wire: &str| {
+        let wire = ["--wire", wire, "--key", &key, "-v"];
+        let args = [&args[..5], &wire].concat();
+        Running::start(&mut bench.flash(&args)).end().2
+    };
+    let err = sealed("binary");
+    assert_eq!(bench.asked().to_uppercase(), format!("{digits}\n"));
+    assert!(err.contains("firmware-build"), "{err}");
+    assert!(!err.to_uppercase().contains(&digits), "{err}");
+    assert!(sealed("text").contains("text cannot be sealed"));
 }

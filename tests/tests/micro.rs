@@ -12,7 +12,7 @@ use shared::image::Normalisation;
 use shared::mask::{KeepProbability, MaskSource};
 use shared::uncertainty::PassAccumulator;
 use shared::wire::crc32;
-use tests::emulator::{Tried, built, plan, trial};
+use tests::emulator::{Keys, Tried, built, plan, trial};
 use tests::model;
 use tests::programs::succeed;
 
@@ -45,7 +45,7 @@ fn tried(format: &str) -> (OwnedPlan, Vec<Tried>) {
     let passes = PASSES.to_string();
     let bytes = plan(&model::trained(), format, &["--passes", &passes], &to);
     let tried = trial(
-        &built("trial", format, "binary", None),
+        &built("trial", format, "binary", Keys::default()),
         &bytes,
         &digits(),
         PIXELS,

@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use shared::wire::link::WireFormat;
 use shared::wire::message::{Message, NoticeCode};
+use shared::wire::seal::Key;
 use tests::board::{Board, PASSES, notice};
 use tests::line::SerialLine;
 use tests::model;
@@ -331,6 +332,77 @@ fn who_does_not_answer_is_told_from_who_answers_otherwise() {
         &["absent.png"],
     );
     fail("host", ["send", "/dev/null"], &["not a serial port"]);
+}
+
+/// With a key frames are judged as without, also by a board that begins anew; any other key, and none, is
+/// told, and so is a file that holds no key.
+#[test]
+fn a_sealed_line_takes_the_same_key_at_both_ends() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("written");
+        path
+    };
+    let key = file("key", &"5a".repeat(32));
+    let model = model::trained();
+    let line = SerialLine::clean();
+    let mut reports = 0;
+    let board = Board::sealed(&line.device(), &model, Key([0x5A; 32]), move |message| {
+        reports += u32::from(matches!(message, Message::Report(_)));
+        // Instead of its fifth answer it begins anew.
+        (reports != 5 || !matches!(message, Message::Report(_))).then_some(message)
+    });
+    let sent = send(
+        &line,
+        &[
+            "--limit",
+            "10",
+            "--check",
+            text(&model),
+            "--key",
+            text(&key),
+        ],
+    );
+    assert_eq!(sent.code, Some(0), "{}", sent.err);
+    assert_eq!(frames(&sent), (0..10).collect::<Vec<u64>>());
+    assert_eq!(sent.summary["agreement"]["differing"], 0);
+    let exchange = &sent.summary["exchange"];
+    assert_eq!(
+        (&exchange["answered"], &exchange["resends"]),
+        (&10.into(), &1.into())
+    );
+    // Greetings at the beginning, after the fifth frame and at the end; that one frame was sent twice.
+    assert_eq!(exchange["requests"], 11 * 7 + 3);
+    // That it began anew is told once.
+    assert_eq!(sent.err.matches("not sealed").count(), 1, "{}", sent.err);
+
+    let host = line.host();
+    let other = file("other", &"5b".repeat(32));
+    for (key, words) in [
+        (&["--key", text(&other)][..], "has its firmware this --key?"),
+        (&[], "answers only with --key"),
+    ] {
+        let args = [&["send", text(&host), "--timeout", "0.2"], key].concat();
+        fail("host", args, &["nothing comes from", words]);
+    }
+    drop(board);
+    // One without a key is not spoken to with one.
+    let _board = self::board(&line, WireFormat::Binary);
+    let args = ["send", text(&host), "--timeout", "0.2", "--key", text(&key)];
+    fail("host", args, &["--key?"]);
+
+    for (content, words) in [
+        (&"5a".repeat(31)[..], "64 hexadecimal digits"),
+        (&"zz".repeat(32), "openssl rand -hex 32"),
+        ("", "holds no key"),
+    ] {
+        let bad = file("bad", content);
+        fail("host", ["send", text(&host), "--key", text(&bad)], &[words]);
+    }
+    let absent = folder.path().join("absent");
+    let args = ["send", text(&host), "--key", text(&absent)];
+    fail("host", args, &["cannot read the line's key", "absent"]);
 }
 
 /// Notices between answers are shown, and cost nothing.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use device::engine::micro::Format;
+use device::line_key;
 use device::serial::SerialLine;
 use device::signature::{PublicKey, Trust};
 use serde::Serialize;
@@ -17,7 +18,7 @@ use super::long::{interrupted, stop_flag};
 use super::monitor::{Show, follow};
 use crate::files;
 use crate::flash::board::{BOARDS, Board, Way};
-use crate::flash::build;
+use crate::flash::build::{Build, own_sources};
 use crate::flash::image::{Firmware, Segment};
 use crate::flash::plan::Plan;
 use crate::flash::port;
@@ -47,6 +48,7 @@ Examples:
   host flash --board nucleo-f446re --plan out/model.f32.plan --port /dev/ttyACM0
   host flash --board pico2 --plan out/model.f32.plan --port /dev/ttyUSB0
   host flash --board pico2 --plan out/model.f32.plan --uf2 mcdropout.uf2
+  host flash --board mps2-an386 --qemu --plan out/model.f32.plan --key line.key   # builds the key in
 
 With --no-monitor, stdout is the port, or one JSON object with --json; an emulated board runs until Ctrl-C.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted before the board ran.")]
@@ -148,8 +150,13 @@ fn flash(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let board = args.board;
     // Whatever can be wrong is looked for before the firmware is built, which takes longest.
     let way = args.onto.way(board)?;
-    let key = args.trust.as_deref().map(PublicKey::open).transpose()?;
-    let trust = key.map_or_else(Trust::default, Trust::from);
+    let trusted = args.trust.as_deref().map(PublicKey::open).transpose()?;
+    let trust = trusted.map_or_else(Trust::default, Trust::from);
+    let key = args.show.key.as_deref().map(line_key::read).transpose()?;
+    ensure!(
+        key.is_none() || args.wire == Wire::Binary,
+        "text cannot be sealed: leave out --key, or --wire text"
+    );
     let plan = args
         .plan
         .as_deref()
@@ -184,8 +191,15 @@ fn flash(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let firmware = if let Some(built) = built {
         built
     } else {
-        let sources = args.firmware.clone().unwrap_or_else(build::own_sources);
-        let elf = build::build(&sources, board, format.name(), args.wire.name(), key, stop)?;
+        let sources = args.firmware.clone().unwrap_or_else(own_sources);
+        let build = Build {
+            board,
+            format,
+            wire: args.wire.name(),
+            trust: trusted,
+            key: key.as_ref(),
+        };
+        let elf = build.run(&sources, stop)?;
         Firmware::open(&elf, board)?
     };
     ensure!(

@@ -87,7 +87,7 @@ pub(super) struct Show {
     log: Option<PathBuf>,
     /// Hear only a device that seals what it says with the key in this file (64 hexadecimal digits).
     #[arg(long, value_name = "FILE", conflicts_with = "listen")]
-    key: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
     /// Never send anything to the device.
     #[arg(long)]
     listen: bool,
@@ -220,7 +220,7 @@ impl<'a> Outputs<'a> {
             show,
             stop: Arc::clone(stop),
             record,
-            receiver: Ear::new(&partner),
+            receiver: Ear::new(&partner.seal),
             is_foreign: false,
             pace,
             watched: Watched::default(),
@@ -284,7 +284,7 @@ impl<'a> Outputs<'a> {
             }
             let mut last = false;
             for byte in &bytes[..count] {
-                match self.receiver.push(*byte, &mut self.partner) {
+                match self.receiver.push(*byte, &mut self.partner.seal) {
                     Some(Ok(packet)) => {
                         self.is_foreign = false;
                         last |= self.receive(&packet)?;

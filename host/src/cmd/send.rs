@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
+use device::line_key;
 use device::serial::SerialLine;
 use device::source::{Frame, Source, SourceUri};
 use indicatif::ProgressBar;
@@ -20,7 +21,7 @@ use shared::wire::message::Hello;
 use super::long::{interrupted, progress_bar, stop_flag};
 use super::view::{Form, View};
 use crate::data::{DatasetName, Split};
-use crate::monitor::{Exchange, Manifest};
+use crate::monitor::{Exchange, Manifest, Seal};
 use board::{Answer, Board, RESENDS};
 use check::Check;
 
@@ -42,6 +43,7 @@ const STALL: Duration = Duration::from_secs(10);
   host send /dev/ttyACM0 --source pictures/ --json > answers.jsonl
   host send /dev/ttyACM0 --check out/lenet/model.onnx
   host send /dev/ttyACM0 --check out/lenet/model.int8.plan
+  host send /dev/ttyACM0 --key line.key
 
 A frame whose answer does not come, or that arrived incomplete, is sent again, 3 times at most.
 --check recomputes every answer from a model or plan file, with the masks, thresholds and number of
@@ -65,6 +67,10 @@ pub struct Args {
     /// first answer on 2 and four times the longest so far.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
+    /// Seal every frame with the key in this file (64 hexadecimal digits), and hear only a board that has
+    /// it too: firmware that host flash --key built.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Recompute every answer from this file: the plan that the board runs, or the ONNX file that it
     /// was made from.
     #[arg(long, value_name = "FILE")]
@@ -104,10 +110,11 @@ fn tolerance(text: &str) -> Result<f64, String> {
 /// answer, or an answer differs from that recomputed.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let stop = stop_flag()?;
+    let seal = Seal::new(args.key.as_deref().map(line_key::read).transpose()?);
     let mut source = Source::open(&args.source, &stop)?;
     let line = SerialLine::open(&args.port, args.baud, Arc::clone(&stop))?.give_up_after(STALL);
     let name = args.port.display().to_string();
-    let mut board = Board::new(line, name, args.baud, args.timeout, Arc::clone(&stop));
+    let mut board = Board::new(line, name, seal, args.baud, args.timeout, Arc::clone(&stop));
     let mut view = View::new(&args.form, Manifest::default());
 
     let hello = board.greet(&mut |packet, link| view.packet(packet, link).map(drop))?;

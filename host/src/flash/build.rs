@@ -6,7 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, ensure};
 
+use device::engine::micro::Format;
+use device::hexadecimal;
 use device::signature::PublicKey;
+use shared::wire::seal::Key;
 
 use super::board::Board;
 use super::tool;
@@ -18,40 +21,52 @@ pub fn own_sources() -> PathBuf {
     host.with_file_name("device").join("firmware")
 }
 
-/// Builds the firmware of `board` from `sources`, a folder `device/firmware`, for plans of `format`
-/// (`f32` or `int8`), which reports in the form `wire` (`binary` or `text`), and takes only plans signed with `trust` if that is
-/// given. Returns the ELF file.
-/// `scripts/cross` of the same sources chooses the compiler.
-///
-/// # Errors
-/// If the sources or the compiler are not there, the firmware does not build, or `stop` was set.
-pub fn build(
-    sources: &Path,
-    board: &Board,
-    format: &str,
-    wire: &str,
-    trust: Option<PublicKey>,
-    stop: &AtomicBool,
-) -> anyhow::Result<PathBuf> {
-    let script = sources.join("../../scripts/cross");
-    ensure!(
-        sources.join("Cargo.toml").is_file() && script.is_file(),
-        "{} does not hold the firmware's sources: name the folder device/firmware of mcdropout's \
-         sources with --firmware, or firmware built before with --elf",
-        sources.display()
-    );
-    let name = board.name;
-    let mut command = Command::new(&script);
-    command.args(["firmware-build", name, format, wire]);
-    if let Some(key) = trust {
-        command.env("MCDROPOUT_TRUST", key.to_hexadecimal());
+/// A firmware to be built.
+#[derive(Debug, Clone, Copy)]
+pub struct Build<'a> {
+    /// For which board.
+    pub board: &'a Board,
+    /// Number format of its plans.
+    pub format: Format,
+    /// Form in which it reports: `binary` or `text`.
+    pub wire: &'a str,
+    /// It takes only plans signed with this.
+    pub trust: Option<PublicKey>,
+    /// It seals its line with this.
+    pub key: Option<&'a Key>,
+}
+
+impl Build<'_> {
+    /// Builds it from `sources`, a folder `device/firmware`, and returns the ELF file. `scripts/cross` of
+    /// the same sources chooses the compiler.
+    ///
+    /// # Errors
+    /// If the sources or the compiler are not there, the firmware does not build, or `stop` was set.
+    pub fn run(&self, sources: &Path, stop: &AtomicBool) -> anyhow::Result<PathBuf> {
+        let script = sources.join("../../scripts/cross");
+        ensure!(
+            sources.join("Cargo.toml").is_file() && script.is_file(),
+            "{} does not hold the firmware's sources: name the folder device/firmware of mcdropout's \
+             sources with --firmware, or firmware built before with --elf",
+            sources.display()
+        );
+        let (name, format) = (self.board.name, self.format.name());
+        let mut command = Command::new(&script);
+        command.args(["firmware-build", name, format, self.wire]);
+        if let Some(key) = self.trust {
+            command.env("MCDROPOUT_TRUST", key.to_hexadecimal());
+        }
+        // Not as an argument, which all users of the machine can read.
+        if let Some(key) = self.key {
+            command.env("MCDROPOUT_KEY", hexadecimal::encode(&key.0));
+        }
+        let said = tool::run(
+            &mut command,
+            &format!("building the {format} firmware of {name}"),
+            stop,
+        )?;
+        let elf = said.lines().last().map(PathBuf::from);
+        elf.filter(|elf| elf.is_file())
+            .with_context(|| format!("{} did not tell what it has built", script.display()))
     }
-    let said = tool::run(
-        &mut command,
-        &format!("building the {format} firmware of {name}"),
-        stop,
-    )?;
-    let elf = said.lines().last().map(PathBuf::from);
-    elf.filter(|elf| elf.is_file())
-        .with_context(|| format!("{} did not tell what it has built", script.display()))
 }

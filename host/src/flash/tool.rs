@@ -46,7 +46,9 @@ pub(super) fn end(child: &mut Child, signal: Signal) {
 pub fn run(command: &mut Command, what: &str, stop: &AtomicBool) -> anyhow::Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     tracing::info!("{what}");
-    tracing::debug!("{command:?}");
+    // Without the environment, which may hold a key.
+    let args = command.get_args();
+    tracing::debug!("{:?} {args:?}", command.get_program());
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -19,7 +19,7 @@ mod watched;
 
 pub use agreement::{Agreement, Largest};
 pub use delivery::Deliveries;
-pub use ear::Ear;
+pub use ear::{Ear, Seal};
 pub use exchange::Exchange;
 pub(crate) use flagged::list_folder;
 pub use flagged::{LIST, Said, SaidReport, Saved, Store, read_list};

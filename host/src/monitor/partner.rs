@@ -6,9 +6,10 @@ use device::serial::nonce;
 use serde::Serialize;
 use shared::wire::delivery::Acknowledgement;
 use shared::wire::message::Echo;
-use shared::wire::request::{self, Greeting, Probe, Request};
-use shared::wire::seal::{HostSession, Key, MAX_SEALED};
-use shared::wire::{FrameError, Packet, frame};
+use shared::wire::request::{Greeting, Probe, Request};
+use shared::wire::seal::{Key, MAX_SEALED};
+
+use super::Seal;
 
 /// Between two probes.
 const PROBES: Duration = Duration::from_secs(2);
@@ -34,8 +35,8 @@ pub struct Partner {
     sequence: u32,
     samples: Vec<Clock>,
     out: Vec<u8>,
-    /// If the line is sealed.
-    seal: Option<HostSession>,
+    /// On what is said, and on what is heard.
+    pub seal: Seal,
     greeted: Option<Instant>,
 }
 
@@ -50,7 +51,7 @@ impl Partner {
     #[must_use]
     pub fn new(key: Option<Key>) -> Self {
         Self {
-            seal: key.map(HostSession::new),
+            seal: Seal::new(key),
             greeted: None,
             began: Instant::now(),
             probed: None,
@@ -67,9 +68,7 @@ impl Partner {
         self.sequence = 0;
         self.out.clear();
         let challenge = nonce();
-        if let Some(seal) = &mut self.seal {
-            seal.begin(challenge);
-        }
+        self.seal.begin(challenge);
         self.greeted = Some(Instant::now());
         self.ask(&Request::Greet(Greeting { challenge }));
     }
@@ -78,28 +77,9 @@ impl Partner {
     /// that began anew cannot know of the last greeting (`is_foreign`: what came was not sealed for it).
     #[must_use]
     pub fn is_lost(&self, is_foreign: bool) -> bool {
-        let Some(seal) = &self.seal else {
-            return false;
-        };
-        (is_foreign || !seal.is_answered())
+        self.seal.is_sealed()
+            && (is_foreign || self.seal.is_unanswered())
             && self.greeted.is_some_and(|at| at.elapsed() > PATIENCE)
-    }
-
-    /// Opens a frame of a sealed line.
-    ///
-    /// # Errors
-    /// If it is damaged, or not sealed for this session.
-    pub fn open(&mut self, frame: &mut [u8]) -> Result<Packet, FrameError> {
-        match &mut self.seal {
-            Some(seal) => seal.open(frame),
-            None => frame::decode(frame),
-        }
-    }
-
-    /// Whether the line is sealed.
-    #[must_use]
-    pub fn seals(&self) -> bool {
-        self.seal.is_some()
     }
 
     /// Tells what has come.
@@ -152,11 +132,7 @@ impl Partner {
 
     fn ask(&mut self, request: &Request) {
         let mut bytes = [0; MAX_SEALED];
-        let encoded = match &self.seal {
-            Some(seal) => seal.seal(self.sequence, request, &mut bytes),
-            None => request::encode(self.sequence, request, &mut bytes),
-        };
-        if let Ok(length) = encoded {
+        if let Ok(length) = self.seal.encode(self.sequence, request, &mut bytes) {
             self.sequence = self.sequence.wrapping_add(1);
             // A delimiter first: of what was sent before, a part may be missing.
             self.out.push(0);

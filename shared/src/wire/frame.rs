@@ -98,7 +98,7 @@ pub fn encode_core(sequence: u32, message: &Message, out: &mut [u8]) -> Result<u
     write(PROTOCOL_VERSION, sequence, &Core(message), out)
 }
 
-struct Core<'a>(&'a Message);
+pub(super) struct Core<'a>(pub(super) &'a Message);
 
 impl Serialize for Core<'_> {
     #[inline]

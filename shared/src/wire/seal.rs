@@ -13,16 +13,22 @@
 //! and its challenge is refused if the device has lately seen it; the device's answer is sealed with
 //! that challenge, which tells the host that it is of now.
 //!
+//! A device that cannot tell its lives apart from the start, because nothing there is random, has epoch 0
+//! until it is greeted and takes nothing but greetings ([`DeviceSession::draw_epoch`]); one that has
+//! nothing to judge with stays so.
+//!
 //! Sealed messages are authentic, not secret. A receiver with a key takes nothing else; one without
 //! says that the line is sealed.
 
 use core::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
+use serde::Serialize;
 use sha2::Sha256;
 
-use super::frame::{CRC_BYTES, MAX_FRAME, Payload};
-use super::message::Packet;
+use super::frame::{CRC_BYTES, Core, MAX_FRAME, Payload};
+use super::message::{Message, PROTOCOL_VERSION, Packet};
+use super::request::{MAX_REQUEST, Request};
 use super::{EncodeError, FrameError, crc32};
 
 /// Bytes of a tag.
@@ -31,10 +37,15 @@ pub const TAG_BYTES: usize = 16;
 /// Bytes of the longest sealed message, its delimiter included.
 pub const MAX_SEALED: usize = MAX_FRAME + TAG_BYTES + 1;
 
+/// Bytes of the longest sealed request, its delimiter included.
+pub const MAX_SEALED_REQUEST: usize = MAX_REQUEST + TAG_BYTES + 1;
+
 /// Bit of the version byte that is set in sealed frames.
 pub(super) const SEALED: u8 = 0x40;
 
 const CONTEXT: &[u8] = b"mcdropout line 1";
+/// Of what gives a device its epoch.
+const EPOCH_CONTEXT: &[u8] = b"mcdropout epoch 1";
 
 /// What both ends know: 32 bytes, at random.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,16 +67,22 @@ pub struct Session {
 }
 
 impl Key {
-    fn mac(&self, session: Session, covered: &[u8]) -> Hmac<Sha256> {
+    /// The authentication of two numbers and some bytes, for what `context` says.
+    fn mac(&self, context: &[u8], numbers: [u64; 2], covered: &[u8]) -> Hmac<Sha256> {
         // A key of any length is one for HMAC.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
             unreachable!("HMAC refuses no key")
         };
-        mac.update(CONTEXT);
-        mac.update(&session.epoch.to_le_bytes());
-        mac.update(&session.challenge.to_le_bytes());
+        mac.update(context);
+        for number in numbers {
+            mac.update(&number.to_le_bytes());
+        }
         mac.update(covered);
         mac
+    }
+
+    fn seal(&self, session: Session, covered: &[u8]) -> Hmac<Sha256> {
+        self.mac(CONTEXT, [session.epoch, session.challenge], covered)
     }
 }
 
@@ -80,11 +97,22 @@ pub fn encode<T: Payload>(
     session: Session,
     out: &mut [u8],
 ) -> Result<usize, EncodeError> {
+    write(T::VERSION, sequence, payload, key, session, out)
+}
+
+fn write(
+    version: u8,
+    sequence: u32,
+    payload: &impl Serialize,
+    key: &Key,
+    session: Session,
+    out: &mut [u8],
+) -> Result<usize, EncodeError> {
     let mut body = [0; MAX_SEALED];
-    let covered = postcard::to_slice(&(T::VERSION | SEALED, sequence, payload), &mut body)
+    let covered = postcard::to_slice(&(version | SEALED, sequence, payload), &mut body)
         .map_err(|_| EncodeError)?
         .len();
-    let tag = key.mac(session, &body[..covered]).finalize().into_bytes();
+    let tag = key.seal(session, &body[..covered]).finalize().into_bytes();
     let end = covered + TAG_BYTES;
     body.get_mut(covered..end)
         .ok_or(EncodeError)?
@@ -129,7 +157,7 @@ pub fn decode<T: Payload>(
     };
     let session = session_of(&packet).ok_or(FrameError::Unsealed)?;
     // In a time that does not depend on where tags differ.
-    key.mac(session, covered)
+    key.seal(session, covered)
         .verify_truncated_left(tag)
         .map_err(|_| FrameError::Unsealed)?;
     Ok(packet)
@@ -164,10 +192,11 @@ pub struct DeviceSession {
     session: Session,
     once: Once,
     seen: heapless::Deque<u64, CHALLENGES>,
+    is_heard: bool,
 }
 
 impl DeviceSession {
-    /// A device in its life `epoch`, which nobody has greeted.
+    /// A device in its life `epoch`, which nobody has greeted; 0 if it cannot know that yet.
     #[must_use]
     pub const fn new(key: Key, epoch: u64) -> Self {
         Self {
@@ -178,6 +207,7 @@ impl DeviceSession {
             },
             once: Once { next: 0 },
             seen: heapless::Deque::new(),
+            is_heard: false,
         }
     }
 
@@ -188,30 +218,59 @@ impl DeviceSession {
     pub fn seal(
         &self,
         sequence: u32,
-        message: &super::Message,
+        message: &Message,
         out: &mut [u8],
     ) -> Result<usize, EncodeError> {
         encode(sequence, message, &self.key, self.session, out)
+    }
+
+    /// As [`DeviceSession::seal`], of the messages that [`frame::encode_core`](super::frame::encode_core)
+    /// writes.
+    ///
+    /// # Errors
+    /// As [`encode`], or if the message is another.
+    pub fn seal_core(
+        &self,
+        sequence: u32,
+        message: &Message,
+        out: &mut [u8],
+    ) -> Result<usize, EncodeError> {
+        let (version, payload) = (PROTOCOL_VERSION, &Core(message));
+        write(version, sequence, payload, &self.key, self.session, out)
+    }
+
+    /// Gives a device that has been greeted the epoch of its life, if it has none: as different from
+    /// those of other lives as the first greeting's challenge, the time `now_us` on the device's clock
+    /// and the bytes of `unique`. Returns the epoch.
+    pub fn draw_epoch(&mut self, now_us: u64, unique: &[u8]) -> u64 {
+        if self.session.epoch == 0 {
+            let numbers = [now_us, self.session.challenge];
+            let mac = self.key.mac(EPOCH_CONTEXT, numbers, unique);
+            let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(mac.finalize().into_bytes());
+            self.session.epoch = u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(1);
+        }
+        self.session.epoch
+    }
+
+    /// Whether the host has said more than a greeting, which may be one that somebody repeats to a device
+    /// that has forgotten it: only who is there now knows this life's epoch.
+    #[must_use]
+    pub const fn is_heard(&self) -> bool {
+        self.is_heard
     }
 
     /// Opens what lies between two delimiters.
     ///
     /// # Errors
     /// As [`decode`]; [`FrameError::Replayed`] for what came before.
-    pub fn open(
-        &mut self,
-        frame: &mut [u8],
-    ) -> Result<Packet<super::request::Request>, FrameError> {
-        use super::request::Request;
+    pub fn open(&mut self, frame: &mut [u8]) -> Result<Packet<Request>, FrameError> {
         let session = self.session;
-        let packet = decode::<Request>(frame, &self.key, |packet| {
-            Some(match &packet.message {
-                Request::Greet(greeting) => Session {
-                    epoch: 0,
-                    challenge: greeting.challenge,
-                },
-                _ => session,
-            })
+        let packet = decode::<Request>(frame, &self.key, |packet| match &packet.message {
+            Request::Greet(greeting) => Some(Session {
+                epoch: 0,
+                challenge: greeting.challenge,
+            }),
+            _ => (session.epoch != 0).then_some(session),
         })?;
         if let Request::Greet(greeting) = &packet.message {
             if self.seen.iter().any(|seen| *seen == greeting.challenge) {
@@ -228,6 +287,7 @@ impl DeviceSession {
         if !self.once.take(packet.sequence) {
             return Err(FrameError::Replayed);
         }
+        self.is_heard |= !matches!(packet.message, Request::Greet(_));
         Ok(packet)
     }
 }
@@ -238,6 +298,7 @@ pub struct HostSession {
     key: Key,
     session: Session,
     once: Once,
+    is_answered: bool,
 }
 
 impl HostSession {
@@ -251,6 +312,7 @@ impl HostSession {
                 challenge: 0,
             },
             once: Once { next: 0 },
+            is_answered: false,
         }
     }
 
@@ -261,6 +323,7 @@ impl HostSession {
             challenge,
         };
         self.once = Once::default();
+        self.is_answered = false;
     }
 
     /// Seals a request, as [`encode`].
@@ -270,11 +333,11 @@ impl HostSession {
     pub fn seal(
         &self,
         sequence: u32,
-        request: &super::request::Request,
+        request: &Request,
         out: &mut [u8],
     ) -> Result<usize, EncodeError> {
         let session = match request {
-            super::request::Request::Greet(greeting) => Session {
+            Request::Greet(greeting) => Session {
                 epoch: 0,
                 challenge: greeting.challenge,
             },
@@ -289,11 +352,14 @@ impl HostSession {
     /// As [`decode`]; [`FrameError::Replayed`] for what came before.
     pub fn open(&mut self, frame: &mut [u8]) -> Result<Packet, FrameError> {
         let mut session = self.session;
-        let packet = decode::<super::Message>(frame, &self.key, |packet| {
-            if let super::Message::Hello(hello) = &packet.message {
+        let packet = decode::<Message>(frame, &self.key, |packet| {
+            // Once: else what was said in another life, with the same challenge, could be played again.
+            if let Message::Hello(hello) = &packet.message
+                && session.epoch == 0
+            {
                 session.epoch = hello.epoch;
             }
-            (session.epoch != 0 && session.challenge != 0).then_some(session)
+            (session.challenge != 0).then_some(session)
         })?;
         if session.epoch != self.session.epoch {
             self.session = session;
@@ -302,12 +368,13 @@ impl HostSession {
         if !self.once.take(packet.sequence) {
             return Err(FrameError::Replayed);
         }
+        self.is_answered = true;
         Ok(packet)
     }
 
     /// Whether a device has answered the challenge.
     #[must_use]
     pub const fn is_answered(&self) -> bool {
-        self.session.epoch != 0
+        self.is_answered
     }
 }

@@ -25,6 +25,10 @@ pub struct Board<L, F, C, W, V> {
     pub last_reset: Option<Notice>,
 }
 
+/// Bytes that differ from start to start: whatever RAM holds after power-up, and a count of the starts
+/// since.
+pub type Residue = [u8; 512];
+
 /// A line that can be read without waiting, and written.
 pub trait Line: Read + ReadReady + Write {}
 
@@ -37,6 +41,9 @@ pub trait Clock {
 
     /// Rests until something may have happened on the line, 10 ms at most.
     fn idle(&mut self);
+
+    /// What tells this start from all others, as far as anything does.
+    fn residue(&mut self) -> Residue;
 }
 
 /// Restarts the board when it is not fed for longer than a frame may take.

@@ -126,40 +126,16 @@ fn prepare<'m>(
 #[inline(never)]
 fn signed(bytes: &[u8]) -> Result<&[u8], Notice> {
     use device::signature::{Kind, PublicKey, verify};
-    const KEY: [u8; PublicKey::BYTES] = match key(env!("MCDROPOUT_TRUST").as_bytes()) {
-        Some(key) => key,
-        None => panic!("MCDROPOUT_TRUST is not a key of 64 hexadecimal digits"),
-    };
+    const KEY: [u8; PublicKey::BYTES] =
+        match crate::key::of_digits(env!("MCDROPOUT_TRUST").as_bytes()) {
+            Some(key) => key,
+            None => panic!("MCDROPOUT_TRUST is not a key of 64 hexadecimal digits"),
+        };
     if Kind::of(bytes) != Kind::Plan {
         return Ok(bytes);
     }
     verify(Kind::Plan, bytes, &[PublicKey::new(KEY)])
         .map_err(|error| refusal(NoticeCode::PlanContent, 0, error))
-}
-
-/// The bytes of a key in hexadecimal digits.
-#[cfg(feature = "signed")]
-const fn key(digits: &[u8]) -> Option<[u8; 32]> {
-    const fn digit(byte: u8) -> Option<u8> {
-        match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        }
-    }
-    if digits.len() != 64 {
-        return None;
-    }
-    let mut key = [0; 32];
-    let mut at = 0;
-    while at < 32 {
-        match (digit(digits[2 * at]), digit(digits[2 * at + 1])) {
-            (Some(high), Some(low)) => key[at] = high << 4 | low,
-            _ => return None,
-        }
-        at += 1;
-    }
-    Some(key)
 }
 
 /// Joins a plan with memory.

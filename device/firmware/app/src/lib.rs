@@ -17,20 +17,27 @@ compile_error!("one number format per build: --no-default-features --features in
 #[cfg(not(any(feature = "f32", feature = "int8")))]
 compile_error!("choose a number format: feature f32 or int8");
 
+#[cfg(all(feature = "text", feature = "sealed"))]
+compile_error!("text cannot be sealed: leave one of the two features out");
+
 pub mod board;
+mod channel;
 mod judge;
+#[cfg(any(feature = "signed", feature = "sealed"))]
+mod key;
 mod memory;
 #[cfg(feature = "provoke")]
 pub mod provoke;
 mod receive;
 mod report;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "sealed")))]
 mod tests;
 mod turn;
 
-pub use board::{Board, Camera, Clock, Line, NoCamera, Watchdog};
+pub use board::{Board, Camera, Clock, Line, NoCamera, Residue, Watchdog};
+pub use channel::last_words;
 pub use memory::Memory;
-pub use report::{last_words, text};
+pub use report::text;
 pub use turn::Device;
 
 use embedded_hal::digital::OutputPin;

@@ -1,9 +1,11 @@
 //! What comes in: requests from the line, joined to frames.
 
-use embedded_io::{Read, ReadReady};
+use embedded_io::{Read, ReadReady, Write};
 use shared::wire::delivery::Acknowledgement;
 use shared::wire::message::{LineStatistics, NoticeCode};
-use shared::wire::request::{Assembly, Received, Request, RequestDeframer};
+use shared::wire::request::{Assembly, Received, Request};
+
+use crate::channel::Channel;
 
 /// Bytes read in one turn at most, so that a flood cannot keep the loop from ending a turn.
 const TURN: usize = 512;
@@ -11,7 +13,6 @@ const TURN: usize = 512;
 /// The receiving side of a line.
 #[derive(Debug)]
 pub(crate) struct Inbox<'m> {
-    deframer: RequestDeframer,
     assembly: Assembly<&'m mut [u8]>,
     overruns: u32,
 }
@@ -35,7 +36,6 @@ impl<'m> Inbox<'m> {
     /// Takes frames of at most as many pixels as `pixels` has bytes.
     pub(crate) const fn new(pixels: &'m mut [u8]) -> Self {
         Self {
-            deframer: RequestDeframer::new(),
             assembly: Assembly::new(pixels),
             overruns: 0,
         }
@@ -43,8 +43,11 @@ impl<'m> Inbox<'m> {
 
     /// Reads what has arrived, up to the end of the first request that asks for something.
     #[inline(never)]
-    pub(crate) fn read<L: Read + ReadReady>(&mut self, line: &mut L) -> Option<Wish<'_>> {
-        let request = self.request(line)?;
+    pub(crate) fn read<L: Read + ReadReady + Write>(
+        &mut self,
+        channel: &mut Channel<L>,
+    ) -> Option<Wish<'_>> {
+        let request = self.request(channel)?;
         match request {
             Request::Greet(greeting) => {
                 self.assembly.clear();
@@ -59,8 +62,12 @@ impl<'m> Inbox<'m> {
         }
     }
 
-    fn request<L: Read + ReadReady>(&mut self, line: &mut L) -> Option<Request> {
+    fn request<L: Read + ReadReady + Write>(
+        &mut self,
+        channel: &mut Channel<L>,
+    ) -> Option<Request> {
         for _ in 0..TURN {
+            let line = channel.line();
             if !line.read_ready().unwrap_or(true) {
                 break;
             }
@@ -73,14 +80,14 @@ impl<'m> Inbox<'m> {
                     continue;
                 }
             }
-            if let Some(Ok(packet)) = self.deframer.push(byte[0]) {
-                return Some(packet.message);
+            if let Some(request) = channel.push(byte[0]) {
+                return Some(request);
             }
         }
         None
     }
 
-    pub(crate) fn statistics(&self) -> LineStatistics {
-        LineStatistics::new(&self.deframer.counters(), self.overruns)
+    pub(crate) fn statistics<L: Write>(&self, channel: &Channel<L>) -> LineStatistics {
+        LineStatistics::new(&channel.counters(), self.overruns)
     }
 }

@@ -1,24 +1,16 @@
 //! What goes out: messages on the line, and flagged reports until the host has them.
 
 use core::fmt::{self, Write as _};
-use core::sync::atomic::{AtomicU32, Ordering};
 
 use embedded_io::Write;
 use heapless::{Deque, String};
 use shared::wire::delivery::{
     Acknowledgement, DeliveryStatistics, Guarantee, Stream, Ticket, Window,
 };
-#[cfg(not(feature = "text"))]
-use shared::wire::frame::{self, MAX_FRAME};
-use shared::wire::link::Sender;
-#[cfg(feature = "text")]
-use shared::wire::link::WireFormat;
-use shared::wire::message::{Hello, Message, Notice, Report};
-#[cfg(feature = "text")]
-use shared::wire::text::{self, MAX_LINE};
+use shared::wire::message::{Hello, Message, Report};
 
-/// Number of the next message, for [`last_words`].
-static NEXT: AtomicU32 = AtomicU32::new(0);
+use crate::board::Clock;
+use crate::channel::Channel;
 
 /// Flagged reports that wait for the host at most.
 const WAITING: usize = 8;
@@ -28,8 +20,8 @@ const ANSWER_US: u32 = 300_000;
 /// Flagged reports, until the host has acknowledged them. There is no place for them but memory, so
 /// they are lost with it.
 ///
-/// A board has no source of randomness: its epoch is the challenge of the first host that greets it
-/// after its start. Until then nobody acknowledges, and reports are sent once.
+/// A board has its epoch from the first host that greets it after its start ([`Channel::epoch`]). Until
+/// then nobody acknowledges, and reports are sent once.
 #[derive(Debug)]
 struct Waiting {
     reports: Deque<Report, WAITING>,
@@ -70,40 +62,31 @@ impl Waiting {
     }
 }
 
-/// The sending side of a line, in this build's format.
+/// The sending side of a line.
 #[derive(Debug)]
 pub(crate) struct Outbox<L> {
     waiting: Waiting,
-    #[cfg(not(feature = "text"))]
-    sender: Sender<L, MAX_FRAME>,
-    #[cfg(feature = "text")]
-    sender: Sender<L>,
+    channel: Channel<L>,
 }
 
 impl<L: Write> Outbox<L> {
     pub(crate) const fn new(line: L) -> Self {
         Self {
             waiting: Waiting::new(),
-            #[cfg(not(feature = "text"))]
-            sender: Sender::binary(line),
-            #[cfg(feature = "text")]
-            sender: Sender::new(line, WireFormat::Text),
+            channel: Channel::new(line),
         }
     }
 
-    /// Sends one message. What a line does not take, the receiver finds missing by its number: there
-    /// is nobody else to tell.
+    /// Sends one message.
     pub(crate) fn send(&mut self, message: &Message) {
-        if let Ok(sequence) = self.sender.send(message) {
-            NEXT.store(sequence.wrapping_add(1), Ordering::Relaxed);
-        }
+        self.channel.send(message);
     }
 
     /// Takes who greets: the first gives this life of the board its epoch. What has not come is sent
     /// anew.
-    pub(crate) fn meet(&mut self, challenge: u64) {
+    pub(crate) fn meet(&mut self, challenge: u64, clock: &mut impl Clock) {
         if self.waiting.epoch == 0 {
-            self.waiting.epoch = challenge;
+            self.waiting.epoch = self.channel.epoch(challenge, clock);
         }
         self.waiting.window.begin_anew();
     }
@@ -160,33 +143,12 @@ impl<L: Write> Outbox<L> {
         }
     }
 
-    pub(crate) fn line(&mut self) -> &mut L {
-        self.sender.get_mut()
+    pub(crate) const fn channel(&self) -> &Channel<L> {
+        &self.channel
     }
-}
 
-/// Writes a notice byte by byte, when nothing but `write` works any more.
-pub fn last_words(notice: &Notice, write: impl FnMut(u8)) {
-    #[cfg(not(feature = "text"))]
-    let mut buffer = [0; MAX_FRAME / 4];
-    #[cfg(feature = "text")]
-    let mut buffer = [0; MAX_LINE / 4];
-    let message = Message::Notice(notice.clone());
-    let sequence = NEXT.load(Ordering::Relaxed);
-    // A delimiter first: another message may have been cut short.
-    #[cfg(not(feature = "text"))]
-    let (delimiter, length) = (
-        &[0][..],
-        frame::encode_core(sequence, &message, &mut buffer),
-    );
-    #[cfg(feature = "text")]
-    let (delimiter, length) = (&b"\r\n"[..], text::encode(sequence, &message, &mut buffer));
-    if let Ok(length) = length {
-        delimiter
-            .iter()
-            .chain(&buffer[..length])
-            .copied()
-            .for_each(write);
+    pub(crate) const fn channel_mut(&mut self) -> &mut Channel<L> {
+        &mut self.channel
     }
 }
 

@@ -17,7 +17,7 @@ use shared::wire::message::{Message, Notice, NoticeCode, Packet, Report};
 use shared::wire::request::{self, FramePart, Greeting, MAX_REQUEST, Request};
 
 use crate::report::Outbox;
-use crate::{Board, Clock, Device, NoCamera, Watchdog, last_words, text};
+use crate::{Board, Clock, Device, NoCamera, Residue, Watchdog, last_words, text};
 
 /// What the board's parts share with the test.
 #[derive(Debug, Default)]
@@ -104,6 +104,10 @@ impl Clock for Part {
 
     fn idle(&mut self) {
         self.0.borrow_mut().rested += 1;
+    }
+
+    fn residue(&mut self) -> Residue {
+        [0; 512]
     }
 }
 
@@ -357,7 +361,7 @@ fn flagged_reports_are_repeated_until_the_host_has_them() {
     outbox.flagged(flagged(0), 0);
     outbox.repeat(1_000_000);
     assert_eq!(said(&part, &mut heard), [(0, None)]);
-    outbox.meet(77);
+    outbox.meet(77, &mut part.clone());
     for frame in 1..=10 {
         outbox.flagged(flagged(frame), 1_000_000);
     }
@@ -379,7 +383,7 @@ fn flagged_reports_are_repeated_until_the_host_has_them() {
     outbox.repeat(1_000_001);
     assert_eq!(said(&part, &mut heard), [(3, Some((77, 2)))]);
     // Another host goes on with the same epoch.
-    outbox.meet(78);
+    outbox.meet(78, &mut part.clone());
     outbox.repeat(1_000_002);
     assert_eq!(said(&part, &mut heard), [(3, Some((77, 2)))]);
     outbox.acknowledge(&Acknowledgement {

@@ -109,6 +109,7 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
         }
         let judged = self.desk.tally.frames();
         self.answer();
+        self.tell_last_reset();
         self.look();
         self.desk.outbox.repeat(now);
         let frames = self.desk.tally.frames();
@@ -116,7 +117,8 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
             self.tell_statistics();
         }
         self.watchdog.feed();
-        if !self.desk.outbox.line().read_ready().unwrap_or(true) {
+        let line = self.desk.outbox.channel_mut().line();
+        if !line.read_ready().unwrap_or(true) {
             self.desk.clock.idle();
         }
     }
@@ -133,11 +135,18 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
             Err(refusal) => Message::Notice(refusal.clone()),
         };
         self.desk.outbox.send(&message);
-        if let Some(notice) = self.last_reset.take() {
-            self.desk.outbox.send(&Message::Notice(notice));
-        }
+        self.tell_last_reset();
         if self.announced.replace(now).is_some() {
             self.tell_statistics();
+        }
+    }
+
+    #[inline(never)]
+    fn tell_last_reset(&mut self) {
+        if self.desk.outbox.channel().is_heard()
+            && let Some(notice) = self.last_reset.take()
+        {
+            self.desk.outbox.send(&Message::Notice(notice));
         }
     }
 
@@ -145,7 +154,7 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
     fn tell_statistics(&mut self) {
         let stack_free = (self.stack_free)();
         let mut statistics = self.desk.tally.message(self.desk.clock.now_us(), false);
-        statistics.line = self.inbox.statistics();
+        statistics.line = self.inbox.statistics(self.desk.outbox.channel());
         statistics.delivery = self.desk.outbox.statistics();
         statistics.stack_free = stack_free;
         self.desk.outbox.send(&Message::Statistics(statistics));
@@ -162,7 +171,7 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
     /// Does what the host asks for next.
     #[inline(never)]
     fn answer(&mut self) {
-        let wish = self.inbox.read(self.desk.outbox.line());
+        let wish = self.inbox.read(self.desk.outbox.channel_mut());
         if wish.is_some() {
             self.desk.outbox.hear();
         }
@@ -170,7 +179,10 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
             None => {}
             Some(Wish::Greeting(challenge)) => {
                 let now = self.desk.clock.now_us();
-                self.desk.outbox.meet(challenge);
+                // Without a plan there is nothing to number, nor a greeting that could tell the epoch.
+                if self.desk.judge.is_ok() {
+                    self.desk.outbox.meet(challenge, &mut self.desk.clock);
+                }
                 self.announce(now, challenge);
             }
             Some(Wish::Acknowledgement(answer)) => self.desk.outbox.acknowledge(&answer),

@@ -12,7 +12,7 @@ mod register;
 
 use core::convert::Infallible;
 
-use app::{Board, Clock, Memory, NoCamera, Watchdog};
+use app::{Board, Clock, Memory, NoCamera, Residue, Watchdog};
 use cortex_m_rt::exception;
 use embedded_hal::digital::{ErrorType, OutputPin};
 use platform::line::{self, Broken, Uart};
@@ -116,6 +116,10 @@ impl Clock for Timer {
 
     fn idle(&mut self) {
         tick::rest();
+    }
+
+    fn residue(&mut self) -> Residue {
+        platform::residue()
     }
 }
 

@@ -14,7 +14,7 @@ mod guard;
 mod memory;
 
 pub use line::Line;
-pub use memory::{plan, stack_free};
+pub use memory::{plan, residue, stack_free};
 
 /// Sets the processor up: guards the stack, and ticks. `core_hz` is the processor's clock.
 pub fn start(mut core: cortex_m::Peripherals, core_hz: u32) {

@@ -1,5 +1,9 @@
 //! The parts of memory that the linker script (`platform.x`) names.
 
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+
+use app::Residue;
 use cortex_m_rt::STACK_PAINT_VALUE;
 
 unsafe extern "C" {
@@ -26,6 +30,33 @@ pub fn plan() -> &'static [u8] {
     // SAFETY: the linker script puts both ends around a region of flash that nothing else lies in
     // and that no program here writes.
     unsafe { core::slice::from_raw_parts(start, end.addr() - start.addr()) }
+}
+
+struct Place(UnsafeCell<MaybeUninit<Residue>>);
+
+// SAFETY: used by the loop alone.
+unsafe impl Sync for Place {}
+
+#[unsafe(link_section = ".uninit.residue")]
+static RESIDUE: Place = Place(UnsafeCell::new(MaybeUninit::uninit()));
+
+/// What this start finds in RAM that no start touches, and counts for the next: after power-up what
+/// its cells fell into, of which some fall at random, and from then on another number at every start.
+#[must_use]
+pub fn residue() -> Residue {
+    let mut place = RESIDUE.0.get().cast::<u8>();
+    let mut residue = [0; size_of::<Residue>()];
+    let mut carry = true;
+    for byte in &mut residue {
+        // SAFETY: within the static. Whatever lies there is a byte, written, if at all, before this
+        // program started or by this function, which is why it is read as volatile; only the loop
+        // calls it.
+        (*byte, carry) = unsafe { place.read_volatile() }.overflowing_add(carry.into());
+        // SAFETY: as above.
+        unsafe { place.write_volatile(*byte) };
+        place = place.wrapping_add(1);
+    }
+    residue
 }
 
 /// Bytes of stack that have not been used since the start, when all of it was painted.

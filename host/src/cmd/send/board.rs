@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use device::serial::nonce;
-use shared::wire::link::Receiver;
 use shared::wire::message::{Hello, Message, NoticeCode, Report, SCHEMA_HASH};
-use shared::wire::request::{self, FramePart, Greeting, MAX_REQUEST, Request};
+use shared::wire::request::{FramePart, Greeting, Request};
+use shared::wire::seal::MAX_SEALED;
 use shared::wire::{FrameError, LinkCounters, Packet};
 
 use super::super::view::mismatch;
-use crate::monitor::{Deliveries, explain};
+use crate::monitor::{Deliveries, Ear, Seal, explain};
 
 /// How often a frame is sent again.
 pub(super) const RESENDS: u32 = 3;
@@ -54,7 +54,8 @@ pub(super) struct Board<L> {
     /// How long an answer is waited for, if it was asked for.
     timeout: Option<Duration>,
     stop: Arc<AtomicBool>,
-    receiver: Receiver,
+    seal: Seal,
+    receiver: Ear,
     inbox: VecDeque<Packet>,
     hello: Option<Hello>,
     /// Requests sent.
@@ -67,16 +68,17 @@ pub(super) struct Board<L> {
     foreign: Option<FrameError>,
     /// What has come of what is repeated until it is acknowledged.
     deliveries: Deliveries,
-    /// Repeated by the answers to greetings.
-    challenge: u64,
+    /// On a sealed line: what came last was not sealed for this session.
+    is_foreign: bool,
 }
 
 impl<L: Read + Write> Board<L> {
-    /// A board named `name` at the other end of `line`, which carries `baud` bits per second. An
-    /// answer is waited for `timeout`, or as long as the others' suggest.
+    /// A board named `name` at the other end of `line`, which has this `seal` and carries `baud` bits per
+    /// second. An answer is waited for `timeout`, or as long as the others' suggest.
     pub(super) fn new(
         line: L,
         name: String,
+        seal: Seal,
         baud: u32,
         timeout: Option<Duration>,
         stop: Arc<AtomicBool>,
@@ -87,7 +89,8 @@ impl<L: Read + Write> Board<L> {
             baud,
             timeout,
             stop,
-            receiver: Receiver::detect(),
+            receiver: Ear::new(&seal),
+            seal,
             inbox: VecDeque::new(),
             hello: None,
             requests: 0,
@@ -95,15 +98,16 @@ impl<L: Read + Write> Board<L> {
             slowest: None,
             foreign: None,
             deliveries: Deliveries::default(),
-            challenge: nonce(),
+            is_foreign: false,
         }
     }
 
     fn greet_now(&mut self) -> anyhow::Result<()> {
-        let greeting = Greeting {
-            challenge: self.challenge,
-        };
-        self.send(&[Request::Greet(greeting)]).map(drop)
+        let challenge = nonce();
+        self.seal.begin(challenge);
+        self.is_foreign = false;
+        self.send(&[Request::Greet(Greeting { challenge })])
+            .map(drop)
     }
 
     /// What became of everything that came.
@@ -148,6 +152,34 @@ impl<L: Read + Write> Board<L> {
         Ok(hello)
     }
 
+    /// Checks that this is still the board that was met.
+    fn recognise(&self, hello: &Hello) -> anyhow::Result<()> {
+        let known = self.hello.as_ref();
+        ensure!(
+            known.is_some_and(|known| known.is_like(hello)),
+            "the device at {} is not what it was: it greets anew, with another model or settings",
+            self.name
+        );
+        Ok(())
+    }
+
+    /// On a sealed line, greets again before a frame is sent again: a board that has started anew knows
+    /// nothing of the session.
+    fn greet_anew(&mut self, heard: &mut Heard<'_>) -> anyhow::Result<()> {
+        if !self.seal.is_sealed() {
+            return Ok(());
+        }
+        self.greet_now()?;
+        let deadline = Instant::now() + self.timeout.unwrap_or(GREETING);
+        while let Some(packet) = self.receive(deadline)? {
+            heard(&packet, &self.counters())?;
+            if let Message::Hello(hello) = &packet.message {
+                return self.recognise(hello);
+            }
+        }
+        Ok(())
+    }
+
     /// Why nobody greeted.
     fn silence(&self) -> anyhow::Error {
         let Self { name, .. } = self;
@@ -167,8 +199,12 @@ impl<L: Read + Write> Board<L> {
             None if discarded_bytes > 0 => anyhow::anyhow!(
                 "{discarded_bytes} bytes came from {name}, and none of them is a message: is --baud right, and is this the board's port?"
             ),
+            // Who has another key is silent.
+            None if self.seal.is_sealed() => anyhow::anyhow!(
+                "nothing comes from {name}: is the board running, connected in both directions, and has its firmware this --key?"
+            ),
             None => anyhow::anyhow!(
-                "nothing comes from {name}: is the board running, and connected in both directions?"
+                "nothing comes from {name}: is the board running, and connected in both directions? (firmware with a key answers only with --key)"
             ),
         }
     }
@@ -191,6 +227,9 @@ impl<L: Read + Write> Board<L> {
             if attempt > 0 {
                 self.resends += 1;
                 tracing::debug!("frame {frame} is sent again");
+            }
+            if attempt > 0 || self.is_foreign {
+                self.greet_anew(heard)?;
             }
             let sent = Instant::now();
             let airtime = self.send(&parts)?;
@@ -216,16 +255,7 @@ impl<L: Read + Write> Board<L> {
                         _ => {}
                     },
                     Message::Hello(hello) => {
-                        if !self
-                            .hello
-                            .as_ref()
-                            .is_some_and(|known| known.is_like(&hello))
-                        {
-                            bail!(
-                                "the device at {} is not what it was: it greets anew, with another model or settings",
-                                self.name
-                            );
-                        }
+                        self.recognise(&hello)?;
                         if packet.sequence == 0 {
                             // It started again: what it was sent is gone.
                             break;
@@ -276,8 +306,10 @@ impl<L: Read + Write> Board<L> {
         // What a disturbed line left in the receiver ends here.
         let mut bytes = vec![0];
         for request in requests {
-            let mut frame = [0; MAX_REQUEST];
-            let length = request::encode(self.requests, request, &mut frame)
+            let mut frame = [0; MAX_SEALED];
+            let length = self
+                .seal
+                .encode(self.requests, request, &mut frame)
                 .context("cannot make a request")?;
             self.requests = self.requests.wrapping_add(1);
             bytes.extend_from_slice(&frame[..length]);
@@ -291,7 +323,8 @@ impl<L: Read + Write> Board<L> {
         Ok(Duration::from_secs(10) * bytes.len() as u32 / self.baud)
     }
 
-    /// The next message; `None` at the deadline, or if somebody stopped the program.
+    /// The next message; `None` at the deadline, if somebody stopped the program, or if the board, on a
+    /// sealed line, has left the session.
     fn receive(&mut self, deadline: Instant) -> anyhow::Result<Option<Packet>> {
         let mut bytes = [0; 512];
         while !self.is_stopped() {
@@ -316,7 +349,7 @@ impl<L: Read + Write> Board<L> {
                 ),
             };
             for &byte in &bytes[..count] {
-                match self.receiver.push(byte) {
+                match self.receiver.push(byte, &mut self.seal) {
                     Some(Ok(packet)) => {
                         if let Message::Report(report) = &packet.message
                             && let Some(ticket) = report.ticket
@@ -340,7 +373,7 @@ impl<L: Read + Write> Board<L> {
             if !answers.is_empty() {
                 self.send(&answers)?;
             }
-            if self.inbox.is_empty() && Instant::now() >= deadline {
+            if self.inbox.is_empty() && (self.is_foreign || Instant::now() >= deadline) {
                 break;
             }
         }
@@ -352,7 +385,11 @@ impl<L: Read + Write> Board<L> {
         if error.is_undamaged() && matches!(self.foreign, None | Some(FrameError::Direction)) {
             self.foreign = Some(error);
         }
-        if error == FrameError::Direction {
+        let is_unsealed = error == FrameError::Unsealed;
+        // Until who is there has answered, this is what comes.
+        let is_expected = is_unsealed && self.seal.is_unanswered();
+        self.is_foreign |= is_unsealed && !is_expected;
+        if error == FrameError::Direction || is_expected {
             tracing::debug!("{error}");
         } else {
             tracing::warn!("{error}");

@@ -13,6 +13,7 @@ use shared::wire::message::{Hello, Message, Notice, NoticeCode, Report, SCHEMA_H
 use shared::wire::request::{Request, RequestDeframer};
 
 use super::board::{Answer, Board};
+use crate::monitor::Seal;
 
 /// A line to somebody who answers each request, the how-manieth is told, with these messages.
 struct Answering<F> {
@@ -79,7 +80,14 @@ fn board<F: FnMut(u32, &Request) -> Vec<Message>>(
         waiting: VecDeque::new(),
     };
     let name = "test".to_owned();
-    let mut board = Board::new(line, name, 1_000_000, Some(timeout), Arc::default());
+    let mut board = Board::new(
+        line,
+        name,
+        Seal::default(),
+        1_000_000,
+        Some(timeout),
+        Arc::default(),
+    );
     let met = board.greet(&mut |_, _| Ok(())).expect("a greeting");
     assert!(met.is_some());
     board

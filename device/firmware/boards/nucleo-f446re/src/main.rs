@@ -6,7 +6,7 @@
 
 use core::mem;
 
-use app::{Board, Clock, Memory, NoCamera, Watchdog};
+use app::{Board, Clock, Memory, NoCamera, Residue, Watchdog};
 use cortex_m_rt::entry;
 use embassy_stm32::gpio::{Level, Output, Speed};
 use embassy_stm32::pac::iwdg::vals::{Key, Pr};
@@ -71,6 +71,10 @@ impl Clock for Time {
 
     fn idle(&mut self) {
         tick::rest();
+    }
+
+    fn residue(&mut self) -> Residue {
+        platform::residue()
     }
 }
 

@@ -6,7 +6,7 @@
 use core::convert::Infallible;
 use core::mem;
 
-use app::{Board, Clock, Memory, NoCamera};
+use app::{Board, Clock, Memory, NoCamera, Residue};
 use cortex_m_rt::entry;
 use embassy_rp::gpio::{Level, Output};
 use embassy_rp::uart::{self, Blocking};
@@ -67,6 +67,10 @@ impl Clock for Time {
 
     fn idle(&mut self) {
         tick::rest();
+    }
+
+    fn residue(&mut self) -> Residue {
+        platform::residue()
     }
 }
 

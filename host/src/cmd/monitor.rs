@@ -85,7 +85,8 @@ pub(super) struct Show {
     /// it has come.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Hear only a device that seals what it says with the key in this file (64 hexadecimal digits).
+    /// Hear only a device that seals what it says with the key in this file (64 hexadecimal digits);
+    /// host flash builds it into the firmware.
     #[arg(long, value_name = "FILE", conflicts_with = "listen")]
     pub(super) key: Option<PathBuf>,
     /// Never send anything to the device.

@@ -45,7 +45,7 @@ pub enum Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Schema)]
 pub struct Greeting {
     /// A random number, which the answer repeats. A device without a source of randomness takes its
-    /// first one as its epoch.
+    /// first one as its epoch, or, on a sealed line, draws its epoch from it.
     pub challenge: u64,
 }
 

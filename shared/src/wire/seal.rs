@@ -8,10 +8,11 @@
 //! ```
 //!
 //! Epoch and challenge are the *session*: the device's life, and the random number of the host's last
-//! greeting. In it the sequence numbers of each direction only grow, so nothing that was recorded,
-//! in this session or another, is taken again. A greeting is sealed with epoch 0 and its own challenge,
-//! and its challenge is refused if the device has lately seen it; the device's answer is sealed with
-//! that challenge, which tells the host that it is of now.
+//! greeting. In it the sequence numbers of each direction only grow, so nothing that was recorded in it
+//! is taken again, nor in another. A greeting is sealed with epoch 0 and its own challenge, and its
+//! challenge is refused if the device has lately seen it: who repeats an older one brings its session back to
+//! the device, never to the host, since the device's answer is sealed with that challenge, which tells the
+//! host that it is of now.
 //!
 //! A device that cannot tell its lives apart from the start, because nothing there is random, has epoch 0
 //! until it is greeted and takes nothing but greetings ([`DeviceSession::draw_epoch`]); one that has

@@ -29,6 +29,8 @@ pub(crate) struct Channel<L> {
     deframer: RequestDeframer,
 }
 
+// As a sealed line's, which has a session.
+#[allow(clippy::unused_self)]
 impl<L: Write> Channel<L> {
     pub(crate) const fn new(line: L) -> Self {
         Self {

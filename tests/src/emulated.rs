@@ -18,6 +18,9 @@ use shared::wire::seal::{Key, MAX_SEALED};
 use crate::emulator::{self, Keys};
 use crate::programs;
 
+/// Boards started by this test.
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
 /// Builds the firmware of an emulated board for plans of `format`, with frame numbers that make it
 /// fail, and gives the ELF file.
 ///
@@ -30,12 +33,10 @@ fn built(board: &str, format: &str, keys: Keys<'_>) -> PathBuf {
     let lock = File::create(folder.join("lock")).expect("the lock can be created");
     lock.lock().expect("the lock can be taken");
     let built = emulator::built(board, format, "provoke", keys);
-    // Tests run in processes of their own.
-    static BUILT: AtomicU32 = AtomicU32::new(0);
     let kept = folder.join(format!(
         "{board}-{format}-{}-{}.elf",
         std::process::id(),
-        BUILT.fetch_add(1, Ordering::Relaxed)
+        STARTED.fetch_add(1, Ordering::Relaxed)
     ));
     fs::copy(built, &kept).expect("copied");
     kept
@@ -197,7 +198,10 @@ impl Emulated {
         }
     }
 
-    /// What comes next, or why it is not taken.
+    /// What comes next.
+    ///
+    /// # Errors
+    /// Why it is not taken.
     ///
     /// # Panics
     /// If nothing comes for half a minute.

@@ -172,6 +172,10 @@ impl<L: Read + Write> Board<L> {
         self.greet_now()?;
         let deadline = Instant::now() + self.timeout.unwrap_or(GREETING);
         while let Some(packet) = self.receive(deadline)? {
+            // The answer to what is sent again now.
+            if matches!(packet.message, Message::Report(_)) {
+                continue;
+            }
             heard(&packet, &self.counters())?;
             if let Message::Hello(hello) = &packet.message {
                 return self.recognise(hello);

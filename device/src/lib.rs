@@ -14,6 +14,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "cli")]
+pub mod config;
 pub mod engine;
 pub mod hexadecimal;
 pub mod inference;

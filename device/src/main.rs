@@ -33,7 +33,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = match cmd::run::config::parse::<Cli>() {
+    let cli = match device::config::parse::<Cli>() {
         Ok(Some(cli)) => cli,
         Ok(None) => return ExitCode::SUCCESS,
         Err(error) => return device::log::exit_code(Err(error)),

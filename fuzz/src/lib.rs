@@ -11,6 +11,7 @@
 mod link;
 mod models;
 mod monitor;
+mod options;
 mod pictures;
 mod wire;
 
@@ -36,6 +37,7 @@ macro_rules! for_each_target {
             onnx: models::onnx,
             metadata: models::metadata,
             plan: models::plan,
+            config: options::config,
             idx: pictures::idx,
             picture: pictures::picture,
             camera: pictures::camera,

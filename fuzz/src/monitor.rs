@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use host::monitor::{Live, Manifest, Record, Summary, Table};
+use host::monitor::{Live, Manifest, Record, Seen, Summary, Table};
 use shared::wire::link::Receiver;
 use shared::wire::message::Message;
 
@@ -12,18 +12,24 @@ pub(crate) fn replay(bytes: &[u8]) {
     let (mut live, mut summary) = (Live::default(), Summary::default());
     let manifest = Manifest::default();
     for (at, byte) in bytes.iter().enumerate() {
-        let Some(Ok(packet)) = receiver.push(*byte) else {
+        let Some(Ok(mut packet)) = receiver.push(*byte) else {
             continue;
         };
+        packet.message.make_printable();
         let link = receiver.counters();
         live.link(link);
-        if let Some(seen) = live.packet(&packet, Duration::from_millis(at as u64)) {
-            let _ = serde_json::to_string(&seen.record());
+        if let Some((key, picture)) = live.packet(&packet, Duration::from_millis(at as u64)) {
+            assert_eq!(picture.width * picture.height, picture.pixels.len());
+            let record = live.frame(key).map(Seen::record);
+            let _ = serde_json::to_string(&record);
         }
         match &packet.message {
             Message::Report(report) => {
                 summary.count(report, manifest.truth(report.frame));
-                let _ = Table::row(packet.sequence, report, live.hello());
+                let row = Table::row(packet.sequence, report, live.hello());
+                // Colours are the table's own.
+                let strange = |symbol: char| symbol.is_control() && symbol != '\x1b';
+                assert!(!row.contains(strange), "{row:?}");
                 let _ = serde_json::to_string(&Record::new(packet.sequence, report, None, &link));
             }
             Message::Notice(notice) => summary.notice(notice.code),

@@ -187,6 +187,24 @@ fn names_keep_everything_that_separates_fields() {
 }
 
 #[test]
+fn texts_that_terminals_would_obey_are_made_printable() {
+    let Message::Hello(mut hello) = hello() else {
+        panic!("no greeting");
+    };
+    hello.device = "a\x1b]0;b\x07é\u{9b}2J".try_into().expect("it fits");
+    hello.labels[1] = "\r\n\u{85}\u{2028}".try_into().expect("it fits");
+    let unchanged = hello.labels[0].clone();
+    let mut message = Message::Hello(hello);
+    message.make_printable();
+    let Message::Hello(hello) = message else {
+        panic!("no greeting");
+    };
+    assert_eq!(hello.device, "a?]0;b?é?2J");
+    assert_eq!(hello.labels[1], "???\u{2028}");
+    assert_eq!(hello.labels[0], unchanged);
+}
+
+#[test]
 fn long_names_are_cut_between_characters() {
     assert_eq!(shortened::<4>("abcdef"), "abcd");
     assert_eq!(shortened::<4>("abcé"), "abc");

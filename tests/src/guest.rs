@@ -1,5 +1,5 @@
-//! A Linux machine in QEMU with a virtual camera: Debian's own kernel, the programs under test, and a
-//! serial line to the outside.
+//! A Linux machine in QEMU with a virtual camera or a disk: Debian's own kernel, the programs under
+//! test, and a serial line to the outside.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -173,6 +173,39 @@ impl Guest {
     /// If it does not start.
     #[must_use]
     pub fn boot(processor: Processor, files: &[(&str, Vec<u8>)], line: &Path) -> Self {
+        Self::start(processor, files, line, None)
+    }
+
+    /// As [`Guest::boot`], with `disk` mounted on `/disk`. When the guest is dropped, the disk holds
+    /// what the kernel had written to it by then, as after a power cut.
+    ///
+    /// # Panics
+    /// If it does not start, or cannot mount the disk.
+    #[must_use]
+    pub fn boot_with_disk(
+        processor: Processor,
+        files: &[(&str, Vec<u8>)],
+        line: &Path,
+        disk: &Path,
+    ) -> Self {
+        let mut guest = Self::start(processor, files, line, Some(disk));
+        guest.run("modprobe -a virtio_pci virtio_blk crc32c_generic ext4");
+        guest.run("mkdir /disk && mount -t ext4 -o errors=remount-ro /dev/vda /disk");
+        guest
+    }
+
+    /// An empty disk for [`Guest::boot_with_disk`], to be copied.
+    #[must_use]
+    pub fn empty_disk(processor: Processor) -> PathBuf {
+        cross("guest", processor).join("disk.ext4")
+    }
+
+    fn start(
+        processor: Processor,
+        files: &[(&str, Vec<u8>)],
+        line: &Path,
+        disk: Option<&Path>,
+    ) -> Self {
         let guest = cross("guest", processor);
         let mut archive = Archive::default();
         archive.add_tree(&guest.join("root"), "");
@@ -219,6 +252,10 @@ impl Guest {
             Processor::X86_64 => command.args(["-serial", "chardev:line"]),
             Processor::Aarch64 => command.args(["-device", "pci-serial,chardev=line"]),
         };
+        if let Some(disk) = disk {
+            let drive = format!("file={},format=raw,if=none,id=disk", disk.display());
+            command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"]);
+        }
         let mut qemu = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -33,10 +33,29 @@ pub struct Setup {
     /// How often, per message of the device, the device starts anew, the host does, or the line is
     /// interrupted.
     pub interruptions: f64,
+    /// One more interruption, after so many bytes of both directions together, mostly in the middle of
+    /// a message.
+    pub cut: Option<(u64, Interruption)>,
     /// Of everything.
     pub seed: u64,
     /// Where the device keeps its outbox; if not given, in memory, where it does not start anew.
     pub folder: Option<PathBuf>,
+}
+
+/// What is broken off, and begins anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interruption {
+    /// The device, which finds its outbox again; only if that is in a folder.
+    Device,
+    /// The host, which finds its log again.
+    Host,
+    /// The connection between them.
+    Line,
+}
+
+impl Interruption {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Device, Self::Host, Self::Line];
 }
 
 /// What came of it.
@@ -172,6 +191,24 @@ impl Host {
     }
 }
 
+/// Where one more interruption is still to come.
+struct Cut(Option<(u64, Interruption)>);
+
+impl Cut {
+    /// Takes what goes over the line, and leaves of it what arrives before the interruption.
+    fn shorten(&mut self, bytes: &mut Vec<u8>) -> Option<Interruption> {
+        let (left, interruption) = self.0.as_mut()?;
+        if let Some(rest) = left.checked_sub(bytes.len() as u64) {
+            *left = rest;
+            return None;
+        }
+        bytes.truncate(*left as usize);
+        let interruption = *interruption;
+        self.0 = None;
+        Some(interruption)
+    }
+}
+
 /// Judges all frames, and goes on until every flagged one is acknowledged.
 ///
 /// # Panics
@@ -191,6 +228,7 @@ pub fn run(setup: &Setup) -> Outcome {
     let mut now = 0.0_f64;
     let mut flags = Vec::new();
     let mut idle = 0_u32;
+    let mut cut = Cut(setup.cut);
     loop {
         // The loop of the device: it has no camera, so it waits for the line.
         while outcome.decided.0 < setup.frames
@@ -226,8 +264,9 @@ pub fn run(setup: &Setup) -> Outcome {
             continue;
         };
         device.sender.send(&message).expect("memory");
-        let bytes = std::mem::take(device.sender.get_mut().inner_mut());
+        let mut bytes = std::mem::take(device.sender.get_mut().inner_mut());
         now += bytes.len() as f64 * byte_us;
+        let mut interruption = cut.shorten(&mut bytes);
         let mut came = false;
         for byte in to_host.carry(&bytes) {
             if let Some(Ok(Packet {
@@ -258,7 +297,9 @@ pub fn run(setup: &Setup) -> Outcome {
         if came {
             host.partner
                 .acknowledge(&host.deliveries.acknowledgements());
-            for byte in to_device.carry(&host.partner.take()) {
+            let mut bytes = host.partner.take();
+            interruption = interruption.or(cut.shorten(&mut bytes));
+            for byte in to_device.carry(&bytes) {
                 if let Some(Ok(Packet {
                     message: Request::Acknowledge(answer),
                     ..
@@ -269,8 +310,11 @@ pub fn run(setup: &Setup) -> Outcome {
             }
         }
         if random.happens(setup.interruptions) {
-            match random.below(3) {
-                0 if setup.folder.is_some() => {
+            interruption = Some(Interruption::ALL[random.below(3)]);
+        }
+        if let Some(interruption) = interruption {
+            match interruption {
+                Interruption::Device if setup.folder.is_some() => {
                     outcome.interruptions.0 += 1;
                     device.repeated += u64::from(device.outbox.statistics().resent);
                     outcome.corrupt.1 += device.deframer.counters().corrupt;
@@ -282,12 +326,12 @@ pub fn run(setup: &Setup) -> Outcome {
                     device = Device::start(setup, epoch);
                     device.accepted = accepted;
                 }
-                1 => {
+                Interruption::Host => {
                     outcome.interruptions.1 += 1;
                     outcome.corrupt.0 += host.receiver.counters().corrupt;
                     host = Host::start(&log);
                 }
-                _ => {
+                Interruption::Device | Interruption::Line => {
                     outcome.interruptions.2 += 1;
                     device.sender.begin_anew();
                     device.outbox.begin_anew();

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use device::outbox::{Options, Outbox};
@@ -12,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::faults::{Faults, FaultyLine, Random};
 use tests::line::SerialLine;
+use tests::log::{assert_complete, delivered, rows};
 use tests::model;
 use tests::programs::{Running, command, fail, succeed};
 
@@ -53,41 +56,6 @@ fn monitor(line: &Path, log: &Path) -> Running {
 fn kill(mut program: Running) {
     kill_process(Pid::from_child(program.child()), Signal::KILL).expect("it runs");
     let _ = program.child().wait();
-}
-
-/// The reports in a log: every line is whole.
-fn rows(log: &Path) -> Vec<Value> {
-    fs::read_to_string(log)
-        .unwrap_or_default()
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("every line is a JSON object"))
-        .collect()
-}
-
-/// Flagged reports by epoch and number.
-#[track_caller]
-fn delivered(log: &Path) -> BTreeMap<(String, u64), Value> {
-    let mut reports = BTreeMap::new();
-    for row in rows(log) {
-        if let Some(ticket) = row.get("ticket") {
-            let epoch = ticket["epoch"].as_str().expect("digits").to_owned();
-            let number = ticket["number"].as_u64().expect("a number");
-            let before = reports.insert((epoch, number), row);
-            assert!(before.is_none(), "twice: {before:?}");
-        }
-    }
-    reports
-}
-
-/// Nothing is missing: the numbers of each epoch begin at 0 and have no gap.
-#[track_caller]
-fn assert_complete(reports: &BTreeMap<(String, u64), Value>) {
-    let mut next: BTreeMap<&str, u64> = BTreeMap::new();
-    for (epoch, number) in reports.keys() {
-        let expected = next.entry(epoch).or_default();
-        assert_eq!(number, expected, "of epoch {epoch}");
-        *expected += 1;
-    }
 }
 
 /// What the same frames give without a line.
@@ -241,6 +209,79 @@ fn a_line_that_is_pulled_out_again_and_again_delivers_all() {
     kill(monitor);
     assert_complete(&delivered(&log));
     assert_eq!(delivered(&log).len(), truth("200").len());
+}
+
+fn is_running(program: &mut Running) -> bool {
+    program
+        .child()
+        .try_wait()
+        .expect("it was started")
+        .is_none()
+}
+
+/// The line breaks off after every single byte of a message, in turn, until there are no more reports.
+#[test]
+fn a_line_that_breaks_off_at_any_byte_delivers_all() {
+    const FRAMES: &str = "110";
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let log = folder.path().join("log.jsonl");
+    let both = Arc::new([const { AtomicBool::new(false) }; 2]);
+    let [device_there, host_there] = [0, 1].map(|end| {
+        let both = Arc::clone(&both);
+        move |_: &[u8]| {
+            both[end].store(true, Ordering::Relaxed);
+            Vec::new()
+        }
+    });
+    let mut line = SerialLine::disturbed_both_ways(device_there, host_there);
+    let _monitor = monitor(&line.host(), &log);
+    let mut running = device(
+        &line.device(),
+        &["--limit", FRAMES, "--linger", "60", "--thumbnails", "none"],
+    );
+    while !both.iter().all(|end| end.load(Ordering::Relaxed)) {
+        assert!(is_running(&mut running), "the device ended");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    line.unplug();
+    let mut place = 0;
+    let began = Instant::now();
+    while is_running(&mut running) {
+        let broken = Arc::new(AtomicBool::new(false));
+        let breaks = Arc::clone(&broken);
+        let (mut messages, mut left) = (0, place);
+        line.plug(move |bytes| {
+            // The first is the greeting.
+            let whole = |byte: &&u8| {
+                let passes = messages < 2 || left > 0;
+                left -= usize::from(messages >= 2 && left > 0);
+                messages += usize::from(**byte == 0);
+                passes
+            };
+            let out: Vec<u8> = bytes.iter().take_while(whole).copied().collect();
+            if out.len() < bytes.len() {
+                breaks.store(true, Ordering::Relaxed);
+            }
+            out
+        });
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !broken.load(Ordering::Relaxed) && is_running(&mut running) {
+            if Instant::now() > deadline {
+                kill_process(Pid::from_child(running.child()), Signal::KILL).expect("it runs");
+                let (_, _, err) = running.end();
+                panic!("nothing comes at byte {place}: {err}");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        line.unplug();
+        place += 1;
+    }
+    let (code, _, err) = running.end();
+    assert_eq!(code, Some(0), "{err}");
+    println!("{place} times in {:.1} s", began.elapsed().as_secs_f64());
+    assert!(place > 110, "only {place} times");
+    assert_complete(&delivered(&log));
+    assert_eq!(delivered(&log).len(), truth(FRAMES).len());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! does the same for longer.
 
 use tests::faults::Faults;
-use tests::simulation::{Outcome, Setup, run};
+use tests::simulation::{Interruption, Outcome, Setup, run};
 
 fn setup(seed: u64) -> Setup {
     Setup {
@@ -11,6 +11,7 @@ fn setup(seed: u64) -> Setup {
         baud: 1_000_000,
         faults: Faults::ONE_IN_A_HUNDRED,
         interruptions: 0.000_5,
+        cut: None,
         seed,
         folder: None,
     }
@@ -37,6 +38,36 @@ fn every_flagged_report_arrives_once_whatever_happens() {
         check(&outcome);
         let (devices, hosts, lines) = outcome.interruptions;
         assert!(devices > 0 && hosts > 0 && lines > 0, "{outcome}");
+    }
+}
+
+/// Broken off after every single byte of a conversation, in turn, nothing is lost either.
+#[test]
+fn an_interruption_at_any_byte_loses_nothing() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let short = Setup {
+        frames: 10,
+        flagged: 0.5,
+        faults: Faults::default(),
+        interruptions: 0.0,
+        ..setup(1)
+    };
+    let whole = run(&short);
+    assert!(whole.decided.1 > 3, "{whole}");
+    for interruption in Interruption::ALL {
+        for byte in 0..whole.bytes.0 {
+            let outcome = run(&Setup {
+                cut: Some((byte, interruption)),
+                folder: (interruption == Interruption::Device)
+                    .then(|| folder.path().join(byte.to_string())),
+                ..short.clone()
+            });
+            let told = || format!("{interruption:?} at byte {byte}: {outcome}");
+            let (devices, hosts, lines) = outcome.interruptions;
+            assert_eq!(devices + hosts + lines, 1, "{}", told());
+            assert_eq!(outcome.logged, outcome.decided.1, "{}", told());
+            assert_eq!((outcome.doubled, outcome.altered), (0, 0), "{}", told());
+        }
     }
 }
 

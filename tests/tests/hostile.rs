@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use prost::Message as _;
 use tests::networks::value;
@@ -16,8 +16,8 @@ use tract_onnx::pb::{
 
 /// Memory for data at most.
 const MOST_MEMORY_KIB: u32 = 256 * 1024;
-/// Far more than it takes: a test machine may be busy.
-const MOST_TIME: Duration = Duration::from_secs(10);
+/// Of the processor. A test machine may be busy with something else, so the clock is no measure.
+const MOST_SECONDS: u32 = 1;
 
 fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
     NodeProto {
@@ -158,8 +158,10 @@ fn refused(bytes: &[u8], words: &[&str]) {
 fn refused_at(path: &Path, words: &[&str]) {
     let path = path.to_str().expect("a plain path");
     for args in [&["check", path][..], &["run", "--model", path]] {
-        // Its heap may not grow beyond that: it would be killed by the failed allocation.
-        let limited = format!("ulimit -d {MOST_MEMORY_KIB} && exec \"$0\" \"$@\"");
+        // A heap that grows beyond that ends the program, and so does more work.
+        let limited = format!(
+            "ulimit -d {MOST_MEMORY_KIB} && ulimit -t {MOST_SECONDS} && exec \"$0\" \"$@\""
+        );
         let begin = Instant::now();
         let output = Command::new("sh")
             .args(["-c", &limited])
@@ -190,7 +192,6 @@ fn refused_at(path: &Path, words: &[&str]) {
             );
         }
         assert!(!said.contains("panicked"), "{said}");
-        assert!(time < MOST_TIME, "{time:?}: {said}");
     }
 }
 

@@ -1,7 +1,6 @@
 //! `device run`: frames in, flags out.
 
 mod camera;
-pub(crate) mod config;
 mod line;
 mod link;
 mod reporting;
@@ -67,7 +66,7 @@ Exit codes: 0 done, 1 failed (also if a frame could not be read or judged), 2 wr
 pub(crate) struct Args {
     /// TOML file with options, by the names that they have here without the dashes.
     #[arg(long, value_name = "FILE")]
-    #[allow(dead_code)] // Read before the others are: see `config`.
+    #[allow(dead_code)] // Read before the others are: see `device::config`.
     config: Option<PathBuf>,
     /// Show the options in force and where each comes from, and end.
     #[arg(long)]

@@ -375,7 +375,9 @@ impl<'a> Outputs<'a> {
         let mut hello = None;
         self.watched.change(|live, now| {
             live.link(link);
-            whole = live.packet(packet, now).cloned();
+            whole = live
+                .packet(packet, now)
+                .map(|(key, picture)| (key, picture, live.frame(key).cloned()));
             // Nobody else asks for it.
             if self.log.is_some() || whole.is_some() {
                 hello = live.hello().cloned();
@@ -398,8 +400,8 @@ impl<'a> Outputs<'a> {
                 _ => {}
             }
         }
-        if let (Some(store), Some(seen)) = (&mut self.store, whole) {
-            store.save(&seen, hello.as_ref())?;
+        if let (Some(store), Some((key, picture, seen))) = (&mut self.store, whole) {
+            store.save(key, &picture, seen.as_ref(), hello.as_ref())?;
         }
         if let Message::Thumbnail(part) = &packet.message
             && let (Some(epoch), true) = (FrameKey::of_part(part).epoch, part.is_last())

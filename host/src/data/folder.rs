@@ -28,6 +28,7 @@ fn class_folders(root: &Path) -> Result<Vec<PathBuf>, DataError> {
 ///
 /// # Errors
 /// There is no image, or one cannot be read.
+#[cfg(any(test, feature = "train"))]
 pub(crate) fn load_labelled(root: &Path) -> Result<Dataset, DataError> {
     if !root.is_dir() {
         return Err(DataError::content(root, "no such folder"));

@@ -19,8 +19,10 @@ pub use corrupt::{
     Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, rotate,
     write_corrupted,
 };
+pub(crate) use folder::load as load_folder;
+#[cfg(feature = "train")]
+pub(crate) use folder::load_labelled;
 pub use folder::{DISCARDED, UNLABELLED};
-pub(crate) use folder::{load as load_folder, load_labelled};
 pub use mix::{MixEntry, MixKind, MixPlan, write_mix};
 pub use random::{Purpose, Random};
 

@@ -87,12 +87,17 @@ impl Ear {
         }
     }
 
-    /// Takes one byte; gives a packet, or the reason there is none, at the end of each frame.
+    /// Takes one byte; gives a packet, or the reason there is none, at the end of each frame. Texts
+    /// hold nothing that a terminal would obey.
     pub fn push(&mut self, byte: u8, seal: &mut Seal) -> Option<Result<Packet, FrameError>> {
-        match self {
+        let mut packet = match self {
             Self::Open(receiver) => receiver.push(byte),
             Self::Sealed(receiver) => receiver.push_with(byte, |frame| seal.open(frame)),
+        }?;
+        if let Ok(packet) = &mut packet {
+            packet.message.make_printable();
         }
+        Some(packet)
     }
 
     /// What became of the bytes so far.

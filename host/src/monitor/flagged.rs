@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use shared::wire::message::Hello;
 use time::OffsetDateTime;
 
-use super::{Picture, Seen};
+use super::{FrameKey, Picture, Seen};
 use crate::data::UNLABELLED;
 use device::hexadecimal;
 
@@ -101,15 +101,23 @@ impl Store {
         })
     }
 
-    /// Saves the picture of a frame, if it has one, unless the same picture was saved before or the
-    /// folder is full.
+    /// Saves the picture of a frame with what was `seen` of that, unless the same picture was saved
+    /// before or the folder is full. A frame whose report came long ago, or to an earlier monitor, is
+    /// known by its number alone, and flagged if it has an epoch, for pictures of others have none;
+    /// of any other the picture is left out.
     ///
     /// # Errors
     /// The disk does not take it.
-    pub fn save(&mut self, seen: &Seen, hello: Option<&Hello>) -> anyhow::Result<()> {
-        let Some(picture) = &seen.picture else {
+    pub fn save(
+        &mut self,
+        key: FrameKey,
+        picture: &Picture,
+        seen: Option<&Seen>,
+        hello: Option<&Hello>,
+    ) -> anyhow::Result<()> {
+        if seen.is_none() && key.epoch.is_none() {
             return Ok(());
-        };
+        }
         let hash = hash_of(picture);
         if self.known.contains(&hash) {
             self.counts.repeated += 1;
@@ -128,20 +136,24 @@ impl Store {
             now.hour(),
             now.minute(),
             now.second(),
-            seen.report.frame,
-            seen.report
-                .causes
-                .primary()
-                .map_or("accepted", |cause| cause.name()),
+            key.frame,
+            seen.map_or("flagged", |seen| {
+                let cause = seen.report.causes.primary();
+                cause.map_or("accepted", |cause| cause.name())
+            }),
         );
         write_new(&self.folder.join(UNLABELLED).join(&name), &picture.png()?)?;
-        let record = serde_json::to_value(seen.record())?;
-        let line = serde_json::json!({
+        let mut line = serde_json::json!({
             "file": name,
             "device": hello.map(|hello| hello.device.as_str()),
             "model": hello.map(|hello| format!("{:08x}", hello.model)),
-            "report": record,
+            "report": seen.map(Seen::record),
         });
+        if let (None, Some(epoch)) = (seen, key.epoch) {
+            // By these the report is found in the log.
+            line["frame"] = key.frame.into();
+            line["epoch"] = format!("{epoch:016x}").into();
+        }
         self.list
             .write_all(format!("{line}\n").as_bytes())
             .with_context(|| format!("cannot write {}", self.folder.join(LIST).display()))?;
@@ -182,8 +194,10 @@ pub struct Said {
     pub device: Option<String>,
     /// CRC-32 of its model file, in hexadecimal digits.
     pub model: Option<String>,
-    /// The answer.
-    pub report: SaidReport,
+    /// The answer, unless only the log has it.
+    pub report: Option<SaidReport>,
+    /// The frame's number, where there is no answer.
+    pub frame: Option<u32>,
 }
 
 /// See [`Said`]; the fields are those of [`Record`](super::Record).
@@ -277,15 +291,15 @@ fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Live;
     use super::super::agreement::tests::report;
-    use super::super::{FrameKey, Live};
     use super::*;
     use crate::data::DISCARDED;
     use shared::triage::Cause;
     use shared::wire::Packet;
     use shared::wire::message::Message;
 
-    fn seen(frame: u32, shade: u8) -> Seen {
+    fn save(store: &mut Store, frame: u32, shade: u8) {
         let mut live = Live::default();
         let mut report = report(frame);
         report.causes.insert(Cause::Unfamiliar);
@@ -294,9 +308,9 @@ mod tests {
             message: Message::Report(report),
         };
         live.packet(&packet, Duration::ZERO);
-        live.picture(FrameKey { epoch: None, frame }, picture(shade))
-            .expect("known")
-            .clone()
+        let key = FrameKey { epoch: None, frame };
+        let saved = store.save(key, &picture(shade), live.frame(key), None);
+        saved.expect("saved");
     }
 
     fn picture(shade: u8) -> Picture {
@@ -317,7 +331,7 @@ mod tests {
         let folder = folder.path();
         let mut store = Store::open(folder, 10).expect("opened");
         for shade in [7, 7, 8] {
-            store.save(&seen(4, shade), None).expect("saved");
+            save(&mut store, 4, shade);
         }
         assert_eq!((store.counts.saved, store.counts.repeated), (2, 1));
         let files = names(folder);
@@ -332,7 +346,8 @@ mod tests {
         assert!(shades.contains(&7) && shades.contains(&8), "{shades:?}");
         assert_eq!(read.view().expect("grey").width(), 3);
         let list = read_list(folder).expect("read");
-        assert_eq!(list[&*name].report.causes, ["unfamiliar"]);
+        let report = list[&*name].report.as_ref().expect("said");
+        assert_eq!(report.causes, ["unfamiliar"]);
 
         // Labelled or discarded, they are not saved again.
         fs::create_dir(folder.join("9")).expect("a class");
@@ -346,10 +361,29 @@ mod tests {
         }
         let mut store = Store::open(folder, 10).expect("opened");
         for shade in [7, 8] {
-            store.save(&seen(5, shade), None).expect("known");
+            save(&mut store, 5, shade);
         }
         assert_eq!((store.counts.saved, store.counts.repeated), (0, 2));
         assert_eq!(names(folder).len(), 0);
+    }
+
+    #[test]
+    fn of_what_is_acknowledged_a_picture_is_saved_without_its_report_too() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let folder = folder.path();
+        let mut store = Store::open(folder, 10).expect("opened");
+        for (epoch, shade) in [(None, 1), (Some(0xAB), 2)] {
+            let key = FrameKey { epoch, frame: 7 };
+            let saved = store.save(key, &picture(shade), None, None);
+            saved.expect("saved");
+        }
+        assert_eq!(store.counts.saved, 1);
+        let files = names(folder);
+        let name = files[0].file_name().expect("a name").to_string_lossy();
+        assert!(name.contains("-frame000007-flagged-"), "{name}");
+        assert!(read_list(folder).expect("read")[&*name].report.is_none());
+        let line = fs::read_to_string(folder.join(LIST)).expect("read");
+        assert!(line.contains(r#""epoch":"00000000000000ab""#), "{line}");
     }
 
     #[test]
@@ -357,14 +391,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let mut store = Store::open(folder.path(), 2).expect("opened");
         for shade in 0..5 {
-            store.save(&seen(0, shade), None).expect("saved");
+            save(&mut store, 0, shade);
         }
         assert_eq!((store.counts.saved, store.counts.full), (2, 3));
         for file in names(folder.path()) {
             fs::remove_file(file).expect("removed");
         }
         store.full_since = None;
-        store.save(&seen(0, 9), None).expect("saved");
+        save(&mut store, 0, 9);
         assert_eq!(store.counts.saved, 3);
     }
 
@@ -373,7 +407,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let mut store = Store::open(folder.path(), 5).expect("opened");
         for shade in 0..2 {
-            store.save(&seen(0, shade), None).expect("saved");
+            save(&mut store, 0, shade);
         }
         let path = folder.path().join(LIST);
         let text = fs::read(&path).expect("read");

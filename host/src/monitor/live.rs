@@ -92,9 +92,9 @@ pub struct Live {
 }
 
 impl Live {
-    /// Takes one message that came at `now`. With the last part of a picture it gives the frame that
-    /// it is of.
-    pub fn packet(&mut self, packet: &Packet, now: Duration) -> Option<&Seen> {
+    /// Takes one message that came at `now`. With the last part of a picture it gives that, and which
+    /// frame it is of.
+    pub fn packet(&mut self, packet: &Packet, now: Duration) -> Option<(FrameKey, Picture)> {
         self.revision += 1;
         self.heard = Some(now);
         match &packet.message {
@@ -104,10 +104,10 @@ impl Live {
             Message::Performance(performance) => self.performance = Some(*performance),
             Message::Thumbnail(part) => {
                 let (key, picture) = self.assembler.take(part)?;
-                if latest(&self.flags, key).is_none() {
-                    self.unreported += 1;
-                }
-                return self.picture(key, picture);
+                // A report that is acknowledged has come, if only to an earlier monitor.
+                let reported = self.picture(key, &picture) || key.epoch.is_some();
+                self.unreported += u64::from(!reported);
+                return Some((key, picture));
             }
             // The clocks are compared elsewhere.
             Message::Echo(_) => {}
@@ -168,14 +168,17 @@ impl Live {
         }
     }
 
-    /// Takes the picture of the latest frame of this number, and gives that frame, if it is still
-    /// remembered.
-    pub fn picture(&mut self, key: FrameKey, picture: Picture) -> Option<&Seen> {
-        let known = [
-            put(&mut self.flags, key, picture.clone()),
-            put(&mut self.frames, key, picture),
-        ];
-        self.revision += u64::from(known.contains(&true));
+    /// Takes the picture of the latest frame of this number; whether that is still remembered.
+    pub fn picture(&mut self, key: FrameKey, picture: &Picture) -> bool {
+        let put = |list| put(list, key, picture);
+        let known = [&mut self.flags, &mut self.frames].map(put).contains(&true);
+        self.revision += u64::from(known);
+        known
+    }
+
+    /// The latest frame of this number, if it is still remembered.
+    #[must_use]
+    pub fn frame(&self, key: FrameKey) -> Option<&Seen> {
         latest(&self.frames, key).or_else(|| latest(&self.flags, key))
     }
 
@@ -324,12 +327,12 @@ fn latest(list: &VecDeque<Seen>, key: FrameKey) -> Option<&Seen> {
 }
 
 /// Gives the latest frame of this number its picture; whether there is one.
-fn put(list: &mut VecDeque<Seen>, key: FrameKey, picture: Picture) -> bool {
+fn put(list: &mut VecDeque<Seen>, key: FrameKey, picture: &Picture) -> bool {
     let mut latest = list.iter_mut().rev();
     let Some(seen) = latest.find(|seen| FrameKey::of_report(&seen.report) == key) else {
         return false;
     };
-    seen.picture = Some(picture);
+    seen.picture = Some(picture.clone());
     true
 }
 
@@ -597,10 +600,10 @@ mod tests {
             height: 1,
             pixels: vec![9],
         };
-        assert!(live.picture(key(3), picture.clone()).is_none());
+        assert!(!live.picture(key(3), &picture));
         assert_eq!(live.revision(), revision);
-        let seen = live.picture(key(7), picture).expect("remembered");
-        assert_eq!(seen.index, 2);
+        assert!(live.picture(key(7), &picture));
+        assert_eq!(live.frame(key(7)).expect("remembered").index, 2);
         assert!(live.revision() > revision);
         let known: Vec<_> = live
             .frames()

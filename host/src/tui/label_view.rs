@@ -71,7 +71,20 @@ pub fn draw_label(
 }
 
 fn what_was_said(said: &Said, paint: Paint) -> Vec<Line<'static>> {
-    let report = &said.report;
+    let of = |frame: u32| {
+        Line::from(format!(
+            "frame {frame} of '{}', model {}",
+            said.device.as_deref().unwrap_or("?"),
+            said.model.as_deref().unwrap_or("?")
+        ))
+    };
+    let Some(report) = &said.report else {
+        let frame = said.frame.map(of);
+        return ["what the model says is in the monitor's log".into()]
+            .into_iter()
+            .chain(frame)
+            .collect();
+    };
     let class = report.label.clone();
     let class = class.unwrap_or_else(|| report.class.to_string());
     let nats = |name: &str, value: f32| Line::from(format!("{name:19}{value:.3} nats"));
@@ -85,11 +98,6 @@ fn what_was_said(said: &Said, paint: Paint) -> Vec<Line<'static>> {
         nats("expected entropy", report.expected_entropy),
         nats("mutual information", report.mutual_information),
         Line::styled(report.causes.join("+"), paint.bad()),
-        Line::from(format!(
-            "frame {} of '{}', model {}",
-            report.frame,
-            said.device.as_deref().unwrap_or("?"),
-            said.model.as_deref().unwrap_or("?")
-        )),
+        of(report.frame),
     ]
 }

@@ -512,7 +512,7 @@ mod tests {
                 epoch: None,
                 frame: 9,
             },
-            Picture {
+            &Picture {
                 width: 28,
                 height: 28,
                 pixels: vec![255; 28 * 28],

@@ -227,6 +227,34 @@ impl LineStatistics {
     }
 }
 
+impl Message {
+    /// Replaces control characters in texts by question marks, for terminals obey these. Texts come
+    /// from whoever sends, and are for people to read.
+    pub fn make_printable(&mut self) {
+        fn printable<const N: usize>(text: &mut String<N>) {
+            if text.chars().any(char::is_control) {
+                let mut plain = String::new();
+                for symbol in text.chars() {
+                    let symbol = if symbol.is_control() { '?' } else { symbol };
+                    // No symbol gets longer.
+                    let _ = plain.push(symbol);
+                }
+                *text = plain;
+            }
+        }
+        match self {
+            Self::Hello(hello) => {
+                printable(&mut hello.device);
+                printable(&mut hello.software);
+                printable(&mut hello.engine);
+                hello.labels.iter_mut().for_each(printable);
+            }
+            Self::Notice(notice) => printable(&mut notice.text),
+            _ => {}
+        }
+    }
+}
+
 /// As much of `text` as fits `N` bytes, cut between characters.
 #[must_use]
 pub fn shortened<const N: usize>(text: &str) -> String<N> {

@@ -16,9 +16,10 @@ use tests::line::SerialLine;
 use tests::model;
 use tests::programs::{Running, command};
 use tests::simulation::{self, Setup};
+use tests::wear;
 
 const USAGE: &str =
-    "usage: scripts/soak simulate [REPORTS [SEED]] | scripts/soak run MINUTES [MODEL]";
+    "usage: scripts/soak simulate [REPORTS [SEED]] | run MINUTES [MODEL] | wear FOLDER";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +33,10 @@ fn main() -> Result<()> {
         ),
         ["run", minutes] => run(minutes.parse().context(USAGE)?, &model::trained()),
         ["run", minutes, model] => run(minutes.parse().context(USAGE)?, Path::new(model)),
+        ["wear", folder] => {
+            print!("{}", wear::table(Path::new(folder))?);
+            Ok(())
+        }
         _ => bail!(USAGE),
     }
 }
@@ -45,6 +50,7 @@ fn simulate(frames: u32, seed: u64) -> Result<()> {
         baud: 1_000_000,
         faults: Faults::ONE_IN_A_HUNDRED,
         interruptions: 0.000_05,
+        cut: None,
         seed,
         folder: Some(folder.path().to_owned()),
     });

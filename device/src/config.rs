@@ -1,4 +1,4 @@
-//! Options from a configuration file and from the environment.
+//! Options of a program from a configuration file and from the environment.
 //!
 //! They are written as the command line that they stand for and read by the same parser, before the
 //! options that were given as flags. So a new option needs no second declaration, and a value is
@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -54,13 +54,16 @@ struct Given {
 ///
 /// # Errors
 /// If the file cannot be read, or file or environment hold what is no option or no value for it.
-pub(crate) fn parse<C: CommandFactory + FromArgMatches>() -> anyhow::Result<Option<C>> {
+pub fn parse<C: CommandFactory + FromArgMatches>() -> anyhow::Result<Option<C>> {
     let environment = |name: &str| std::env::var_os(name);
-    let matches = match layered(C::command(), std::env::args_os().collect(), environment)? {
+    let line = std::env::args_os().collect();
+    let matches = match layered(C::command(), line, environment, |path| {
+        std::fs::read_to_string(path)
+    })? {
         Parsed::Usage(error) => error.exit(),
         Parsed::Matches(matches) => matches,
         Parsed::Print(text) => {
-            std::io::stdout().lock().write_all(text.as_bytes())?;
+            io::stdout().lock().write_all(text.as_bytes())?;
             return Ok(None);
         }
     };
@@ -70,16 +73,26 @@ pub(crate) fn parse<C: CommandFactory + FromArgMatches>() -> anyhow::Result<Opti
     }
 }
 
-enum Parsed {
+/// What a command line, the environment and a configuration file come to.
+#[derive(Debug)]
+pub enum Parsed {
+    /// The options in force.
     Matches(ArgMatches),
+    /// The command line is wrong, or asks for help.
     Usage(clap::Error),
+    /// For standard output: the options in force, as a configuration file.
     Print(String),
 }
 
-fn layered(
+/// As [`parse`], of any command line, environment and file.
+///
+/// # Errors
+/// As [`parse`].
+pub fn layered(
     command: Command,
     mut line: Vec<OsString>,
     environment: impl Fn(&str) -> Option<OsString>,
+    read: impl Fn(&Path) -> io::Result<String>,
 ) -> anyhow::Result<Parsed> {
     let command = command.mut_subcommand(LAYERED, with_revocable_switches);
     // Before a subcommand there are but switches without a value.
@@ -97,7 +110,10 @@ fn layered(
 
     let mut lower = BTreeMap::new();
     if let Some(path) = file {
-        lower.extend(read_file(Path::new(&path))?);
+        let path = Path::new(&path);
+        let text = read(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        lower.extend(options_in(&text, path)?);
     }
     lower.extend(read_environment(&options, environment));
     lower.retain(|name, _| !flags.contains(name));
@@ -180,10 +196,8 @@ fn assignment(name: &str, value: &OsStr) -> OsString {
 }
 
 /// The options in a TOML file, by long name.
-fn read_file(path: &Path) -> anyhow::Result<BTreeMap<String, Given>> {
+fn options_in(text: &str, path: &Path) -> anyhow::Result<BTreeMap<String, Given>> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the configuration {shown}"))?;
     let line = |offset: usize| {
         1 + text
             .bytes()
@@ -191,7 +205,7 @@ fn read_file(path: &Path) -> anyhow::Result<BTreeMap<String, Given>> {
             .filter(|&byte| byte == b'\n')
             .count()
     };
-    let table = DeTable::parse(&text).map_err(|error| {
+    let table = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line(span.start));
         anyhow::anyhow!("{shown} line {line} is not TOML: {}", error.message())
     })?;
@@ -336,8 +350,12 @@ fn literal(text: &str) -> String {
     if plain.as_deref() == Some(text) {
         text.to_owned()
     } else {
-        let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
-        format!("\"{escaped}\"")
+        let escaped = text.chars().map(|symbol| match symbol {
+            '\\' | '"' => format!("\\{symbol}"),
+            symbol if symbol.is_control() => format!("\\u{:04X}", u32::from(symbol)),
+            symbol => symbol.to_string(),
+        });
+        format!("\"{}\"", escaped.collect::<String>())
     }
 }
 
@@ -349,29 +367,47 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Cli {
         #[command(subcommand)]
-        command: Commands,
+        _command: Commands,
     }
 
     #[derive(Debug, clap::Subcommand)]
     enum Commands {
-        Run(Box<crate::cmd::run::Args>),
-        Info { file: PathBuf },
+        Run(Box<Run>),
+        Info { _file: PathBuf },
+    }
+
+    #[derive(Debug, clap::Args)]
+    struct Run {
+        #[arg(long)]
+        config: Option<PathBuf>,
+        #[arg(long)]
+        print_config: bool,
+        #[arg(long)]
+        model: PathBuf,
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        passes: u32,
+        #[arg(long, value_delimiter = ',')]
+        crop: Vec<u32>,
+        #[arg(long)]
+        fps: Option<f64>,
+        #[arg(long, default_value_t = 10)]
+        hello_interval: u64,
+        #[arg(long, default_value = "device")]
+        name: String,
+        #[arg(long, value_parser = ["binary", "text"])]
+        wire: Option<String>,
+        #[arg(long)]
+        adaptive: bool,
     }
 
     fn parsed(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> anyhow::Result<Parsed> {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let path = folder.path().join("config.toml");
-        std::fs::write(&path, file).expect("written");
-        let line = ["device", "run", "--config"]
-            .into_iter()
-            .map(OsString::from);
-        let line = line
-            .chain([path.into_os_string()])
-            .chain(flags.iter().map(OsString::from));
-        layered(Cli::command(), line.collect(), |name| {
+        let line = ["device", "run", "--config", "config.toml"];
+        let line = line.iter().chain(flags).map(OsString::from).collect();
+        let environment = |name: &str| {
             let found = environment.iter().find(|(given, _)| *given == name)?;
             Some(found.1.into())
-        })
+        };
+        layered(Cli::command(), line, environment, |_| Ok(file.to_owned()))
     }
 
     fn print(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> String {
@@ -402,7 +438,7 @@ mod tests {
     #[test]
     fn flags_win_over_the_environment_and_that_over_the_file() {
         let text = print(
-            "# comment\nmodel = 'a b.onnx'\npasses = 10\nhello-interval = 3\nadaptive = true\nbaud = 9_600",
+            "# comment\nmodel = 'a b.onnx'\npasses = 10\nhello-interval = 3\nadaptive = true\nfps = 9_600",
             &[
                 ("MCDROPOUT_PASSES", "20"),
                 ("MCDROPOUT_HELLO_INTERVAL", "4"),
@@ -417,20 +453,20 @@ mod tests {
             line(&text, "model").ends_with("config.toml line 2"),
             "{text}"
         );
-        assert!(line(&text, "baud").starts_with("baud = 9600 #"), "{text}");
+        assert!(line(&text, "fps").starts_with("fps = 9600 #"), "{text}");
         assert_eq!(line(&text, "passes"), "passes = 30 # command line");
         assert_eq!(
             line(&text, "hello-interval"),
             "hello-interval = 4 # environment MCDROPOUT_HELLO_INTERVAL"
         );
         assert_eq!(line(&text, "adaptive"), "adaptive = false # command line");
-        assert_eq!(line(&text, "threads"), "threads = 1 # default");
-        assert!(text.contains("# seed is not given"), "{text}");
+        assert_eq!(line(&text, "name"), "name = \"device\" # default");
+        assert!(text.contains("# wire is not given"), "{text}");
     }
 
     #[test]
     fn what_is_printed_is_a_configuration_with_the_same_values() {
-        let file = "model = 'm.onnx'\ncrop = [80, 0, 480, 480]\nname = 'say \"x\\y\"'\nfps = 0x10\ndelta = 1e-2\nadaptive = true";
+        let file = "model = 'm.onnx'\ncrop = [80, 0, 480, 480]\nname = \"say \\\"x\\\\y\\\"\\n\\u0007\"\nfps = 0x10\nadaptive = true";
         let values = |text: &str| -> Vec<String> {
             let values = text.lines().filter(|line| !line.starts_with('#'));
             let value = |line: &str| {
@@ -483,18 +519,23 @@ mod tests {
         let kept = parsed("model = 'm.onnx'\npasses = 0", &[], &["--passes=7"]);
         assert!(matches!(kept, Ok(Parsed::Matches(_))));
         let line = ["device", "info", "m.onnx"].map(OsString::from).to_vec();
-        let other = layered(Cli::command(), line, |_| panic!("nothing to ask for"));
+        let other = layered(
+            Cli::command(),
+            line,
+            |_| panic!("nothing to ask for"),
+            |_| panic!("nothing to read"),
+        );
         assert!(matches!(other, Ok(Parsed::Matches(_))));
         let wrong = parsed("", &[], &[]).expect("wrong usage is no error");
         assert!(matches!(wrong, Parsed::Usage(error) if error.to_string().contains("--model")));
         let missing = ["device", "run", "--config", "/nowhere.toml"].map(OsString::from);
-        let missing = layered(Cli::command(), missing.to_vec(), |_| None);
-        assert!(
-            missing
-                .err()
-                .expect("refused")
-                .to_string()
-                .contains("/nowhere.toml")
-        );
+        let missing = layered(
+            Cli::command(),
+            missing.to_vec(),
+            |_| None,
+            |path| std::fs::read_to_string(path),
+        )
+        .expect_err("refused");
+        assert!(missing.to_string().contains("/nowhere.toml"));
     }
 }

@@ -219,7 +219,8 @@ fn is_running(program: &mut Running) -> bool {
         .is_none()
 }
 
-/// The line breaks off after every single byte of a message, in turn, until there are no more reports.
+/// The line breaks off after every single byte of a message, in turn, until there are no more reports. It
+/// takes half a minute, for a device that has lost its line waits for a tenth of a second each time.
 #[test]
 fn a_line_that_breaks_off_at_any_byte_delivers_all() {
     const FRAMES: &str = "110";

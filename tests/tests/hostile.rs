@@ -392,6 +392,10 @@ fn metadata_that_never_ends() {
             &[key, "cannot be read"],
         );
     }
+    refused(
+        &described("labels", r#"["a","\u001b]0;b\u0007","c"]"#.to_owned()),
+        &["labels", "control characters"],
+    );
     let labels = format!("[{}\"\"]", "\"\",".repeat(3_000_000));
     refused(&described("labels", labels), &["labels for 3 classes"]);
 }

@@ -57,9 +57,8 @@ fn watched(seen: &Seen) -> SerialLine {
 fn wait_until(guest: &mut Guest, what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
-        if Instant::now() > deadline {
-            panic!("no {what}: {}", guest.run("cat /tmp/log"));
-        }
+        let is_late = Instant::now() > deadline;
+        assert!(!is_late, "no {what}: {}", guest.run("cat /tmp/log"));
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -144,6 +144,16 @@ impl Metadata {
         if let Some(thresholds) = &metadata.thresholds {
             thresholds.validate().map_err(|e| refuse(THRESHOLDS, &e))?;
         }
+        // They are shown on terminals, which obey control characters.
+        let strange = |text: &String| text.contains(char::is_control);
+        if metadata.labels.iter().any(strange) {
+            return Err(refuse(LABELS, &"a label holds control characters"));
+        }
+        if let Some(it) = &metadata.calibration
+            && [&it.method, &it.data, &it.engine].into_iter().any(strange)
+        {
+            return Err(refuse(CALIBRATION, &"a text holds control characters"));
+        }
         Ok(metadata)
     }
 

@@ -1,15 +1,13 @@
 //! The line to the host, served by a thread of its own: it sends what is due, takes what the host
 //! says, and opens a line anew that was lost. The loop never waits for it, unless it has to because no
 //! frame is missed meanwhile.
-//!
-//! What is said waits in order of urgency: greetings, totals and notices; flagged reports; pictures that
-//! are acknowledged; reports of accepted frames; other pictures. No more is given to the system than the line can take at its speed, so
-//! that what is urgent waits for one message at most.
 
-use std::collections::VecDeque;
+mod server;
+mod state;
+
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -17,35 +15,22 @@ use std::time::{Duration, Instant};
 
 use device::outbox::{Outbox, OutboxError};
 use device::serial::SerialLine;
-use embedded_io_adapters::std::FromStd;
 use rustix::event::{EventfdFlags, eventfd};
 use shared::wire::LinkCounters;
 use shared::wire::delivery::{DeliveryStatistics, Guarantee};
-use shared::wire::frame::FrameReceiver;
-use shared::wire::link::{Sender, WireFormat};
-use shared::wire::message::{Echo, Hello, Message, Report, Thumbnail};
-use shared::wire::request::Request;
-use shared::wire::seal::{DeviceSession, MAX_SEALED};
+use shared::wire::link::WireFormat;
+use shared::wire::message::{Hello, Message, Report, Thumbnail};
+use shared::wire::seal::DeviceSession;
+
+use self::server::Server;
+use self::state::{ACCEPTED, ONCE, SAID, State, push};
 
 /// Bits that a serial line takes for a byte: a start and a stop bit go with eight of data.
 const BITS: u32 = 10;
-/// So much earlier than the line is idle the next message is handed over: a fast line would else wait
-/// for this thread more than it carries.
-const AHEAD: Duration = Duration::from_millis(2);
 /// The longest wait for anything.
 const TURN: Duration = Duration::from_millis(200);
-/// First and longest wait between two tries to open a line that was lost.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// Greetings, totals and notices that wait at most; older ones give way.
-const SAID: usize = 64;
-/// Reports of accepted frames that wait at most; older ones give way.
-const ACCEPTED: usize = 8;
-/// Flagged reports, and parts of pictures, that wait at most where none is acknowledged.
-const ONCE: usize = 4096;
 /// A frame on the line, its answer and the host's log take this long, beside their bytes.
 const ANSWER: Duration = Duration::from_millis(250);
-/// How often it is told that nobody answers.
-const TELL: Duration = Duration::from_mins(1);
 
 /// How long a host may take for its answer on a line of this speed: the time of a few messages.
 pub(super) fn answer_timeout(baud: u32) -> Duration {
@@ -54,101 +39,6 @@ pub(super) fn answer_timeout(baud: u32) -> Duration {
 
 fn byte(baud: u32) -> Duration {
     Duration::from_secs(1) * BITS / baud.max(1)
-}
-
-/// What the loop and the line's thread share.
-struct State {
-    hello: Hello,
-    /// A greeting is due: answered with this challenge.
-    greeting: Option<u64>,
-    /// Greeted since [`Line::was_greeted`] was asked last.
-    greeted: bool,
-    said: VecDeque<Message>,
-    flagged: VecDeque<Report>,
-    accepted: VecDeque<Report>,
-    parts: VecDeque<Thumbnail>,
-    /// Where flagged reports are acknowledged.
-    outbox: Option<Outbox>,
-    overflowed: u32,
-    dropped: u32,
-    /// The last message was written whole, and the line has had the time to carry it.
-    is_idle: bool,
-    counters: LinkCounters,
-    ended: bool,
-}
-
-impl State {
-    fn waits(&self) -> bool {
-        self.greeting.is_some()
-            || !self.said.is_empty()
-            || !self.flagged.is_empty()
-            || !self.accepted.is_empty()
-            || !self.parts.is_empty()
-            || !self.is_idle
-    }
-
-    /// The next message, by urgency.
-    fn next(&mut self, now_us: u64) -> Option<Message> {
-        if let Some(challenge) = self.greeting.take() {
-            self.hello.challenge = challenge;
-            return Some(Message::Hello(self.hello.clone()));
-        }
-        if let Some(message) = self.said.pop_front() {
-            return Some(message);
-        }
-        if let Some(report) = self.flagged.pop_front() {
-            return Some(Message::Report(report));
-        }
-        let outbox = self.outbox.as_mut();
-        // Its reports first, then its pictures, which a host that wants them is owed, too.
-        if let Some(message) = outbox.and_then(|outbox| outbox.send(now_us)) {
-            return Some(message);
-        }
-        if let Some(report) = self.accepted.pop_front() {
-            return Some(Message::Report(report));
-        }
-        self.parts.pop_front().map(Message::Thumbnail)
-    }
-
-    fn hear(&mut self, request: &Request, now_us: u64) {
-        if let Some(outbox) = &mut self.outbox {
-            outbox.hear();
-        }
-        match request {
-            Request::Greet(greeting) => {
-                self.greeting = Some(greeting.challenge);
-                self.greeted = true;
-                // Who greets has just begun to listen.
-                if let Some(outbox) = &mut self.outbox {
-                    outbox.begin_anew();
-                }
-            }
-            Request::Acknowledge(answer) => {
-                if let Some(outbox) = &mut self.outbox {
-                    outbox.acknowledge(answer);
-                }
-            }
-            Request::Probe(probe) => {
-                let echo = Message::Echo(Echo {
-                    probe_us: probe.sent_us,
-                    device_us: now_us,
-                });
-                push(&mut self.said, SAID, echo);
-            }
-            // This device has a source of its own.
-            Request::Frame(_) => {}
-        }
-    }
-}
-
-/// Adds to the end of a list of at most `most`; `false` if the oldest had to give way.
-fn push<T>(list: &mut VecDeque<T>, most: usize, item: T) -> bool {
-    let is_full = list.len() >= most;
-    if is_full {
-        list.pop_front();
-    }
-    list.push_back(item);
-    !is_full
 }
 
 struct Common {
@@ -190,44 +80,15 @@ impl Line {
         // Not the loop's flag: what waits is sent after it has ended.
         let port = SerialLine::open(path, baud, Arc::default())?;
         let common = Arc::new(Common {
-            state: Mutex::new(State {
-                hello,
-                greeting: None,
-                greeted: false,
-                said: VecDeque::new(),
-                flagged: VecDeque::new(),
-                accepted: VecDeque::new(),
-                parts: VecDeque::new(),
-                outbox,
-                overflowed: 0,
-                dropped: 0,
-                is_idle: true,
-                counters: LinkCounters::default(),
-                ended: false,
-            }),
+            state: Mutex::new(State::new(hello, outbox)),
             changed: Condvar::new(),
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
                 .map_err(io::Error::from)?,
         });
-        let began = Instant::now();
-        let thread = Thread {
-            common: Arc::clone(&common),
-            path: path.to_owned(),
-            baud,
-            port: Some(port),
-            sender: Sender::new(FromStd::new(Vec::new()), format),
-            seal,
-            sealed: 0,
-            deframer: FrameReceiver::new(),
-            out: Vec::new(),
-            busy_until: began,
-            began,
-            retry: RETRY.0,
-            told: None,
-        };
+        let server = Server::new(Arc::clone(&common), path, baud, port, format, seal);
         let thread = thread::Builder::new()
             .name("line".to_owned())
-            .spawn(move || thread.serve())?;
+            .spawn(move || server.serve())?;
         Ok(Self {
             common,
             thread: Some(thread),
@@ -398,206 +259,8 @@ impl Line {
     }
 }
 
-impl State {
-    fn flag(&mut self, report: Report) -> Result<Option<u32>, OutboxError> {
-        match &mut self.outbox {
-            Some(outbox) => outbox.push_report(report).map(Some),
-            None if self.flagged.len() >= ONCE => Err(OutboxError::Full {
-                waiting: self.flagged.len(),
-            }),
-            None => {
-                self.flagged.push_back(report);
-                Ok(None)
-            }
-        }
-    }
-}
-
 impl Drop for Line {
     fn drop(&mut self) {
         self.close(Duration::ZERO);
-    }
-}
-
-/// The thread's own.
-struct Thread {
-    common: Arc<Common>,
-    path: PathBuf,
-    baud: u32,
-    /// Nothing while the line is lost.
-    port: Option<SerialLine>,
-    sender: Sender<FromStd<Vec<u8>>>,
-    /// If the line is sealed.
-    seal: Option<DeviceSession>,
-    /// Messages sealed so far.
-    sealed: u32,
-    deframer: FrameReceiver<Request, MAX_SEALED>,
-    /// What is left of the message that is being written.
-    out: Vec<u8>,
-    /// When the line has carried what was written.
-    busy_until: Instant,
-    began: Instant,
-    retry: Duration,
-    /// When it was last told that nobody answers, or that nothing is taken.
-    told: Option<Instant>,
-}
-
-impl Thread {
-    fn serve(mut self) {
-        loop {
-            let now = Instant::now();
-            let wait = {
-                let common = Arc::clone(&self.common);
-                let mut state = common.state();
-                if state.ended {
-                    break;
-                }
-                let now_us = self.began.elapsed().as_micros() as u64;
-                let soon = now + AHEAD;
-                if self.port.is_some() && self.out.is_empty() && soon >= self.busy_until {
-                    if let Some(message) = state.next(now_us) {
-                        self.encode(&message);
-                        state.is_idle = false;
-                    } else {
-                        state.is_idle = true;
-                    }
-                }
-                let due = state.outbox.as_mut().and_then(|outbox| {
-                    outbox.turn();
-                    Some(Duration::from_micros(
-                        outbox.next_due_us()?.saturating_sub(now_us),
-                    ))
-                });
-                common.changed.notify_all();
-                if !self.out.is_empty() {
-                    TURN
-                } else if soon < self.busy_until {
-                    self.busy_until - soon
-                } else {
-                    due.unwrap_or(TURN).min(TURN)
-                }
-            };
-            match &mut self.port {
-                Some(_) => {
-                    if let Err(error) = self.exchange(wait) {
-                        self.lose(&error);
-                    }
-                }
-                None => self.reopen(),
-            }
-            self.tell_if_unanswered();
-        }
-    }
-
-    fn encode(&mut self, message: &Message) {
-        if let Some(seal) = &self.seal {
-            let mut bytes = [0; MAX_SEALED];
-            match seal.seal(self.sealed, message, &mut bytes) {
-                Ok(length) => {
-                    // A delimiter first: the other end may hold part of a message.
-                    self.out.push(0);
-                    self.out.extend(&bytes[..length]);
-                }
-                Err(error) => tracing::error!("cannot send: {error}"),
-            }
-            self.sealed = self.sealed.saturating_add(1);
-            return;
-        }
-        // Written to memory, which takes anything; every message fits its frame.
-        if let Err(error) = self.sender.send(message) {
-            tracing::error!("cannot send: {error}");
-        }
-        self.out.append(self.sender.get_mut().inner_mut());
-    }
-
-    /// Waits for the line and does what it is ready for.
-    fn exchange(&mut self, wait: Duration) -> io::Result<()> {
-        let Some(port) = &mut self.port else {
-            return Ok(());
-        };
-        let ready = port.wait(!self.out.is_empty(), self.common.bell.as_fd(), wait)?;
-        // The bell has rung, or not: what it rang for is looked at now in either case.
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.common.bell, &mut count);
-        if ready.write {
-            let written = port.offer(&self.out)?;
-            self.out.drain(..written);
-            let start = self.busy_until.max(Instant::now());
-            self.busy_until = start + byte(self.baud) * written as u32;
-        }
-        if ready.read {
-            let mut bytes = [0; 512];
-            let taken = port.take(&mut bytes)?;
-            let now_us = self.began.elapsed().as_micros() as u64;
-            let mut state = self.common.state();
-            for &byte in &bytes[..taken] {
-                let heard = match &mut self.seal {
-                    Some(seal) => self.deframer.push_with(byte, |frame| seal.open(frame)),
-                    None => self.deframer.push(byte),
-                };
-                match heard {
-                    Some(Ok(packet)) => state.hear(&packet.message, now_us),
-                    Some(Err(error)) if error.is_undamaged() => {
-                        tracing::debug!("from the host: {error}");
-                    }
-                    _ => {}
-                }
-            }
-            state.counters = self.deframer.counters();
-            self.common.changed.notify_all();
-        }
-        Ok(())
-    }
-
-    fn lose(&mut self, error: &io::Error) {
-        tracing::warn!("the line to the host is lost: {error}; waiting for it to come back");
-        self.port = None;
-        // The other end has seen at most a part of it.
-        self.out.clear();
-        self.retry = RETRY.0;
-        let mut state = self.common.state();
-        state.is_idle = false;
-    }
-
-    fn reopen(&mut self) {
-        if let Ok(port) = SerialLine::open(&self.path, self.baud, Arc::default()) {
-            tracing::info!("{} is back", self.path.display());
-            self.port = Some(port);
-            self.sender.begin_anew();
-            self.busy_until = Instant::now();
-            let mut state = self.common.state();
-            state.greeting.get_or_insert(0);
-            if let Some(outbox) = &mut state.outbox {
-                outbox.begin_anew();
-            }
-            return;
-        }
-        let deadline = Instant::now() + self.retry;
-        self.retry = (self.retry * 2).min(RETRY.1);
-        while Instant::now() < deadline && !self.common.state().ended {
-            thread::sleep(TURN / 4);
-        }
-    }
-
-    /// Somebody has to learn that flagged reports only gather.
-    fn tell_if_unanswered(&mut self) {
-        let waiting = {
-            let state = self.common.state();
-            let outbox = state.outbox.as_ref();
-            outbox
-                .filter(|outbox| outbox.is_unanswered() && outbox.waiting() > 0)
-                .map(Outbox::waiting)
-        };
-        match waiting {
-            None => self.told = None,
-            Some(_) if self.told.is_some_and(|at| at.elapsed() < TELL) => {}
-            Some(waiting) => {
-                self.told = Some(Instant::now());
-                tracing::warn!(
-                    "{waiting} flagged reports wait for the host to acknowledge them: is host monitor running at the other end of {}? (--delivery once is for lines without a way back)",
-                    self.path.display()
-                );
-            }
-        }
     }
 }

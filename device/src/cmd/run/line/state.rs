@@ -1,0 +1,146 @@
+//! What waits for the line, by urgency: greetings, totals and notices; flagged reports; pictures that
+//! are acknowledged; reports of accepted frames; other pictures.
+
+use std::collections::VecDeque;
+
+use device::outbox::{Outbox, OutboxError};
+use shared::wire::LinkCounters;
+use shared::wire::message::{Echo, Hello, Message, Report, Thumbnail};
+use shared::wire::request::Request;
+
+/// Greetings, totals and notices that wait at most; older ones give way.
+pub(super) const SAID: usize = 64;
+/// Reports of accepted frames that wait at most; older ones give way.
+pub(super) const ACCEPTED: usize = 8;
+/// Flagged reports, and parts of pictures, that wait at most where none is acknowledged.
+pub(super) const ONCE: usize = 4096;
+
+/// What the loop and the line's thread share.
+pub(super) struct State {
+    pub(super) hello: Hello,
+    /// A greeting is due: answered with this challenge.
+    pub(super) greeting: Option<u64>,
+    /// Greeted since [`Line::was_greeted`](super::Line::was_greeted) was asked last.
+    pub(super) greeted: bool,
+    pub(super) said: VecDeque<Message>,
+    pub(super) flagged: VecDeque<Report>,
+    pub(super) accepted: VecDeque<Report>,
+    pub(super) parts: VecDeque<Thumbnail>,
+    /// Where flagged reports are acknowledged.
+    pub(super) outbox: Option<Outbox>,
+    pub(super) overflowed: u32,
+    pub(super) dropped: u32,
+    /// The last message was written whole, and the line has had the time to carry it.
+    pub(super) is_idle: bool,
+    pub(super) counters: LinkCounters,
+    pub(super) ended: bool,
+}
+
+impl State {
+    /// Nothing waits, and nobody has been greeted.
+    pub(super) fn new(hello: Hello, outbox: Option<Outbox>) -> Self {
+        Self {
+            hello,
+            greeting: None,
+            greeted: false,
+            said: VecDeque::new(),
+            flagged: VecDeque::new(),
+            accepted: VecDeque::new(),
+            parts: VecDeque::new(),
+            outbox,
+            overflowed: 0,
+            dropped: 0,
+            is_idle: true,
+            counters: LinkCounters::default(),
+            ended: false,
+        }
+    }
+
+    /// Whether anything has not left yet, beside what the outbox holds.
+    pub(super) fn waits(&self) -> bool {
+        self.greeting.is_some()
+            || !self.said.is_empty()
+            || !self.flagged.is_empty()
+            || !self.accepted.is_empty()
+            || !self.parts.is_empty()
+            || !self.is_idle
+    }
+
+    /// The next message, by urgency.
+    pub(super) fn next(&mut self, now_us: u64) -> Option<Message> {
+        if let Some(challenge) = self.greeting.take() {
+            self.hello.challenge = challenge;
+            return Some(Message::Hello(self.hello.clone()));
+        }
+        if let Some(message) = self.said.pop_front() {
+            return Some(message);
+        }
+        if let Some(report) = self.flagged.pop_front() {
+            return Some(Message::Report(report));
+        }
+        let outbox = self.outbox.as_mut();
+        // Its reports first, then its pictures, which a host that wants them is owed, too.
+        if let Some(message) = outbox.and_then(|outbox| outbox.send(now_us)) {
+            return Some(message);
+        }
+        if let Some(report) = self.accepted.pop_front() {
+            return Some(Message::Report(report));
+        }
+        self.parts.pop_front().map(Message::Thumbnail)
+    }
+
+    /// Takes the report of a flagged frame, and gives its number in the outbox, if there is one.
+    pub(super) fn flag(&mut self, report: Report) -> Result<Option<u32>, OutboxError> {
+        match &mut self.outbox {
+            Some(outbox) => outbox.push_report(report).map(Some),
+            None if self.flagged.len() >= ONCE => Err(OutboxError::Full {
+                waiting: self.flagged.len(),
+            }),
+            None => {
+                self.flagged.push_back(report);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes what the host says.
+    pub(super) fn hear(&mut self, request: &Request, now_us: u64) {
+        if let Some(outbox) = &mut self.outbox {
+            outbox.hear();
+        }
+        match request {
+            Request::Greet(greeting) => {
+                self.greeting = Some(greeting.challenge);
+                self.greeted = true;
+                // Who greets has just begun to listen.
+                if let Some(outbox) = &mut self.outbox {
+                    outbox.begin_anew();
+                }
+            }
+            Request::Acknowledge(answer) => {
+                if let Some(outbox) = &mut self.outbox {
+                    outbox.acknowledge(answer);
+                }
+            }
+            Request::Probe(probe) => {
+                let echo = Message::Echo(Echo {
+                    probe_us: probe.sent_us,
+                    device_us: now_us,
+                });
+                push(&mut self.said, SAID, echo);
+            }
+            // This device has a source of its own.
+            Request::Frame(_) => {}
+        }
+    }
+}
+
+/// Adds to the end of a list of at most `most`; `false` if the oldest had to give way.
+pub(super) fn push<T>(list: &mut VecDeque<T>, most: usize, item: T) -> bool {
+    let is_full = list.len() >= most;
+    if is_full {
+        list.pop_front();
+    }
+    list.push_back(item);
+    !is_full
+}

@@ -199,6 +199,8 @@ fn run(minutes: f64, model: &Path) -> Result<()> {
                 "--outbox".to_owned(),
                 text(&outbox),
                 "--outbox-delay=1000".to_owned(),
+                // What waits is kept in memory, too: little, for that to be steady soon.
+                "--outbox-limit=1".to_owned(),
                 "--linger=45".to_owned(),
                 "--stats".to_owned(),
             ],

@@ -165,7 +165,8 @@ impl Line {
         outcome
     }
 
-    /// Sends the picture of the frame whose report has this number; `false` if there is no room.
+    /// Sends the picture of the frame whose report has this number; `false` if there is no room, for
+    /// which a `patient` caller waits.
     pub(super) fn picture(
         &self,
         report: Option<u32>,
@@ -173,29 +174,15 @@ impl Line {
         patient: bool,
     ) -> Result<bool, OutboxError> {
         let parts: Vec<_> = parts.collect();
-        let has_room = |state: &State| match (report, &state.outbox) {
-            (Some(_), Some(_)) => true,
-            _ => state.parts.len() + parts.len() <= if patient { ACCEPTED } else { ONCE / 16 },
-        };
-        if patient {
-            self.wait_until(has_room);
-        }
-        self.change(|state| {
-            let has_room = patient || has_room(state);
-            match (report, &mut state.outbox) {
-                (Some(report), Some(outbox)) => {
-                    match outbox.push_picture(report, parts.iter().cloned()) {
-                        Err(OutboxError::Full { .. }) => Ok(false),
-                        result => result.map(|()| true),
-                    }
-                }
-                _ if has_room => {
-                    state.parts.extend(parts.iter().cloned());
-                    Ok(true)
-                }
-                _ => Ok(false),
+        let most = if patient { ACCEPTED } else { ONCE / 16 };
+        loop {
+            let taken = self.change(|state| state.show(report, &parts, most));
+            let is_full = matches!(taken, Ok(false));
+            if !(is_full && patient) || self.stop.load(Ordering::Relaxed) {
+                return taken;
             }
-        })
+            self.wait_a_moment();
+        }
     }
 
     /// What became of what was to be delivered, and of what came.

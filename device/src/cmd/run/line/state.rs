@@ -103,6 +103,27 @@ impl State {
         }
     }
 
+    /// Takes the picture of the frame whose report has this number; `false` if there is no room, which
+    /// outside of the outbox is for `most` parts.
+    pub(super) fn show(
+        &mut self,
+        report: Option<u32>,
+        parts: &[Thumbnail],
+        most: usize,
+    ) -> Result<bool, OutboxError> {
+        if let (Some(report), Some(outbox)) = (report, &mut self.outbox) {
+            return match outbox.push_picture(report, parts.iter().cloned()) {
+                Err(OutboxError::Full { .. }) => Ok(false),
+                result => result.map(|()| true),
+            };
+        }
+        let has_room = self.parts.is_empty() || self.parts.len() + parts.len() <= most;
+        if has_room {
+            self.parts.extend(parts.iter().cloned());
+        }
+        Ok(has_room)
+    }
+
     /// Takes what the host says.
     pub(super) fn hear(&mut self, request: &Request, now_us: u64) {
         if let Some(outbox) = &mut self.outbox {
@@ -143,4 +164,93 @@ pub(super) fn push<T>(list: &mut VecDeque<T>, most: usize, item: T) -> bool {
     }
     list.push_back(item);
     !is_full
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::image::FrameStatistics;
+    use shared::triage::{Cause, Thresholds};
+    use shared::wire::delivery::Guarantee;
+    use shared::wire::message::SCHEMA_HASH;
+
+    fn state() -> State {
+        let hello = Hello {
+            schema: SCHEMA_HASH,
+            device: Default::default(),
+            software: Default::default(),
+            engine: Default::default(),
+            model: 0,
+            input: [1, 96, 96],
+            classes: 10,
+            labels: Default::default(),
+            passes: 1,
+            seed: 1,
+            thresholds: Thresholds::OFF,
+            epoch: 1,
+            challenge: 0,
+            guarantee: Guarantee::Once,
+        };
+        State::new(hello, None)
+    }
+
+    fn parts(frame: u32) -> Vec<Thumbnail> {
+        let luma = [7; 96 * 96];
+        let mut offset = 0;
+        let part = || {
+            let part = Thumbnail::part(frame, (96, 96), &luma, offset)?;
+            offset += part.pixels.len();
+            Some(part)
+        };
+        std::iter::from_fn(part).collect()
+    }
+
+    #[test]
+    fn a_picture_larger_than_the_room_is_taken_by_itself() {
+        let mut state = state();
+        let large = parts(1);
+        assert!(large.len() > ACCEPTED);
+        assert!(matches!(state.show(None, &large, ACCEPTED), Ok(true)));
+        assert!(matches!(state.show(None, &parts(2), ACCEPTED), Ok(false)));
+        while state.next(0).is_some() {}
+        assert!(matches!(state.show(None, &parts(2), ACCEPTED), Ok(true)));
+    }
+
+    #[test]
+    fn what_is_urgent_goes_first() {
+        let report = |frame, causes: &[Cause]| Report {
+            frame,
+            captured_us: 0,
+            age_us: 0,
+            latency_us: 0,
+            class: 0,
+            confidence: 1.0,
+            predictive_entropy: 0.0,
+            expected_entropy: 0.0,
+            mutual_information: 0.0,
+            variation_ratio: 0.0,
+            standard_deviation: 0.0,
+            margin: 1.0,
+            passes: 1,
+            causes: causes.iter().copied().collect(),
+            image: FrameStatistics::UNUSED,
+            ticket: None,
+        };
+        let mut state = state();
+        state.accepted.push_back(report(1, &[]));
+        let _ = state.show(None, &parts(2)[..1], ACCEPTED);
+        let _ = state.flag(report(3, &[Cause::Glare]));
+        let greeting = shared::wire::request::Greeting { challenge: 5 };
+        state.hear(&Request::Greet(greeting), 0);
+        let mut order = Vec::new();
+        while let Some(message) = state.next(0) {
+            order.push(match message {
+                Message::Hello(hello) => (0, hello.challenge as u32),
+                Message::Report(report) => (1, report.frame),
+                Message::Thumbnail(part) => (2, part.frame),
+                _ => (3, 0),
+            });
+        }
+        assert_eq!(order, [(0, 5), (1, 3), (1, 1), (2, 2)]);
+    }
 }

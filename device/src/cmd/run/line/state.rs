@@ -172,18 +172,18 @@ mod tests {
     use shared::image::FrameStatistics;
     use shared::triage::{Cause, Thresholds};
     use shared::wire::delivery::Guarantee;
-    use shared::wire::message::SCHEMA_HASH;
+    use shared::wire::message::{SCHEMA_HASH, shortened};
 
     fn state() -> State {
         let hello = Hello {
             schema: SCHEMA_HASH,
-            device: Default::default(),
-            software: Default::default(),
-            engine: Default::default(),
+            device: shortened("any"),
+            software: shortened("any"),
+            engine: shortened("any"),
             model: 0,
             input: [1, 96, 96],
             classes: 10,
-            labels: Default::default(),
+            labels: heapless::Vec::new(),
             passes: 1,
             seed: 1,
             thresholds: Thresholds::OFF,

@@ -2,6 +2,7 @@
 //! small model files.
 
 pub mod board;
+pub mod delivery;
 pub mod digits;
 pub mod emulated;
 pub mod emulator;
@@ -9,7 +10,6 @@ pub mod faults;
 pub mod firmware;
 pub mod guest;
 pub mod line;
-pub mod log;
 pub mod model;
 pub mod networks;
 pub mod parity;

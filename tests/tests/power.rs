@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use shared::wire::Packet;
 use shared::wire::link::{Receiver, WireFormat};
 use shared::wire::message::Message;
+use tests::delivery::{assert_complete, delivered, rows};
 use tests::guest::{Guest, Processor};
 use tests::line::SerialLine;
-use tests::log::{assert_complete, delivered, rows};
 use tests::model;
 use tests::programs::{Running, command};
 

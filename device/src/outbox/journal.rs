@@ -276,8 +276,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Keeps an item. When this returns, and there is no time for which the disk need not be waited
-    /// for, it outlasts a power cut. If it fails, the item counts as kept all the same, since it waits in
+    /// Keeps an item, which outlasts a power cut after [`Journal::sync_if_due`]. If it fails, the item counts as kept all the same, since it waits in
     /// memory and is acknowledged in its turn.
     pub(super) fn append(&mut self, message: &Message) -> io::Result<()> {
         let mut bytes = [0; MAX_FRAME + 1];
@@ -294,7 +293,7 @@ impl Journal {
         begun?;
         self.write(&bytes[..=length])?;
         self.unsynced.get_or_insert_with(Instant::now);
-        self.sync_if_due()
+        Ok(())
     }
 
     /// Notes that `items` from the oldest on are safe at the host.
@@ -333,7 +332,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Waits for the disk if it is time.
+    /// Waits for the disk, unless it may be late and is not yet.
     pub(super) fn sync_if_due(&mut self) -> io::Result<()> {
         if self
             .unsynced

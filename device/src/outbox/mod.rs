@@ -173,6 +173,14 @@ impl<T: Item> Queue<T> {
         Ok(ticket.number)
     }
 
+    /// Waits for the disk, if what was pushed has to be safe now.
+    fn make_safe(&mut self) -> Result<(), OutboxError> {
+        match &mut self.journal {
+            Some(journal) => journal.sync_if_due().map_err(OutboxError::Write),
+            None => Ok(()),
+        }
+    }
+
     fn acknowledge(&mut self, answer: &Acknowledgement) {
         let safe = self.window.acknowledge(answer);
         for item in self.items.drain(..safe) {
@@ -261,6 +269,7 @@ impl Outbox {
     /// [`OutboxError::Full`]: it was not taken. [`OutboxError::Write`]: it was, but only in memory.
     pub fn push_report(&mut self, report: Report) -> Result<u32, OutboxError> {
         let pushed = self.reports.push(report, self.epoch);
+        let pushed = pushed.and_then(|number| self.reports.make_safe().map(|()| number));
         match &pushed {
             Err(OutboxError::Full { .. }) => {}
             Err(_) => self.is_failing = true,
@@ -291,7 +300,7 @@ impl Outbox {
         for part in parts {
             result = self.pictures.push(part, self.epoch).map(drop).and(result);
         }
-        result
+        result.and_then(|()| self.pictures.make_safe())
     }
 
     /// Takes the host's word.

@@ -9,7 +9,7 @@ use alloc::{vec, vec::Vec};
 use core::fmt;
 use core::ops::Range;
 
-use shared::image::{self, Fit, FrameStatistics, GrayFrame, ImageError, Normalisation, Rect};
+use shared::image::{FrameStatistics, FrameView, ImageError, Preprocessing, Rect};
 use shared::stopping::{self, Delta, Record};
 use shared::triage::{Cause, Causes, Thresholds, Verdict};
 use shared::uncertainty::{Measures, PassAccumulator, UncertaintyError};
@@ -18,8 +18,7 @@ use shared::wire::message::{LineStatistics, Report, Statistics};
 
 use crate::engine::{Engine, InputShape};
 
-/// Most channels a model input may have.
-pub const MAX_CHANNELS: usize = 4;
+pub use shared::image::MAX_CHANNELS;
 
 /// How frames are prepared, sampled and judged.
 #[derive(Clone, Debug)]
@@ -31,23 +30,45 @@ pub struct Settings {
     pub adaptive: Option<Delta>,
     /// Passes handed to the engine at a time; the size of the logits buffer follows from it.
     pub block: u32,
-    /// Normalisation per channel. A grey frame feeds every channel of the model.
-    pub normalisation: [Normalisation; MAX_CHANNELS],
+    /// What becomes of a picture before the model sees it.
+    pub preprocessing: Preprocessing,
     /// Part of the camera's picture to look at; the whole picture if `None`.
     pub crop: Option<Rect>,
-    /// How a picture of another aspect ratio meets the model's input.
-    pub fit: Fit,
     /// What is accepted.
     pub thresholds: Thresholds,
+}
+
+/// Working memory: of a fixed length on a microcontroller, growing on Linux.
+pub trait Buffer: AsMut<[f32]> {
+    /// All of it, if it has `length` values or can be made to.
+    fn at_least(&mut self, length: usize) -> Option<&mut [f32]>;
+}
+
+impl Buffer for &mut [f32] {
+    fn at_least(&mut self, length: usize) -> Option<&mut [f32]> {
+        (self.len() >= length).then_some(&mut **self)
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Buffer for Vec<f32> {
+    fn at_least(&mut self, length: usize) -> Option<&mut [f32]> {
+        if self.len() < length {
+            self.resize(length, 0.0);
+        }
+        Some(self)
+    }
 }
 
 /// Working memory of [`Inference`], given by the caller: `Vec<f32>` on Linux, static arrays on a
 /// microcontroller. [`BufferLengths`] tells how long each must be.
 #[derive(Debug)]
 pub struct Buffers<B> {
-    /// The model input, row-major channels × height × width: its luma first, then normalised. Empty for
-    /// an engine with room of its own.
+    /// The model input, row-major channels × height × width. Empty for an engine with room of its own.
     pub input: B,
+    /// What pictures are resampled in with antialiasing; its length depends on their size
+    /// ([`shared::image::Plan::scratch_length`]). Grows with the first such frame where it can.
+    pub scratch: B,
     /// Raw outputs of one block of passes, `[pass][class]`.
     pub logits: B,
     /// What adaptive stopping remembers of each pass; empty without it.
@@ -87,8 +108,8 @@ impl BufferLengths {
 pub enum InferenceError<E> {
     /// The settings ask for zero passes or a block of zero passes.
     NoPasses,
-    /// The model has no channels, or more than [`MAX_CHANNELS`].
-    Channels(usize),
+    /// The model's input is not what its preprocessing makes.
+    Preprocessing(ImageError),
     /// A buffer is shorter than [`BufferLengths`] says.
     BufferTooShort,
     /// The picture cannot be prepared.
@@ -103,12 +124,7 @@ impl<E: fmt::Display> fmt::Display for InferenceError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPasses => f.write_str("at least one pass per frame and per block is needed"),
-            Self::Channels(got) => {
-                write!(
-                    f,
-                    "the model's input has {got} channels; 1 to {MAX_CHANNELS} are supported"
-                )
-            }
+            Self::Preprocessing(error) => write!(f, "the model cannot be shown pictures: {error}"),
             Self::BufferTooShort => f.write_str("a working buffer is too short for this model"),
             Self::Image(error) => write!(f, "cannot prepare the picture: {error}"),
             Self::Engine(error) => write!(f, "{error}"),
@@ -186,6 +202,7 @@ impl<E: Engine, const N: usize> Inference<E, Vec<f32>, N> {
         let lengths = BufferLengths::new(engine.input_shape(), engine.classes(), &settings);
         let buffers = Buffers {
             input: vec![0.0; lengths.input],
+            scratch: Vec::new(),
             logits: vec![0.0; lengths.logits],
             record: vec![0.0; lengths.record],
         };
@@ -193,11 +210,11 @@ impl<E: Engine, const N: usize> Inference<E, Vec<f32>, N> {
     }
 }
 
-impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
+impl<E: Engine, B: Buffer, const N: usize> Inference<E, B, N> {
     /// Joins an engine with its settings and working memory.
     ///
     /// # Errors
-    /// [`InferenceError::NoPasses`], [`InferenceError::Channels`],
+    /// [`InferenceError::NoPasses`], [`InferenceError::Preprocessing`],
     /// [`InferenceError::BufferTooShort`], or [`InferenceError::Output`] if the model has fewer
     /// than two or more than `N` classes.
     #[inline(never)] // As `begin`.
@@ -210,9 +227,10 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
             return Err(InferenceError::NoPasses);
         }
         let shape = engine.input_shape();
-        if !(1..=MAX_CHANNELS).contains(&shape.channels) {
-            return Err(InferenceError::Channels(shape.channels));
-        }
+        settings
+            .preprocessing
+            .validate(shape.channels, shape.height, shape.width)
+            .map_err(InferenceError::Preprocessing)?;
         let accumulator = PassAccumulator::new(engine.classes()).map_err(InferenceError::Output)?;
         let needed = BufferLengths {
             input: engine.buffer_length(),
@@ -279,7 +297,7 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
     pub fn judge(
         &mut self,
         frame: u32,
-        picture: &GrayFrame<'_>,
+        picture: &FrameView<'_>,
     ) -> Result<Outcome<N>, InferenceError<E::Error>> {
         let image = self.begin(frame, picture)?;
         self.decide(image)
@@ -294,36 +312,33 @@ impl<E: Engine, B: AsMut<[f32]>, const N: usize> Inference<E, B, N> {
     pub fn begin(
         &mut self,
         frame: u32,
-        picture: &GrayFrame<'_>,
+        picture: &FrameView<'_>,
     ) -> Result<FrameStatistics, InferenceError<E::Error>> {
         let shape = self.engine.input_shape();
-        let pixels = shape.height * shape.width;
-        let settings = &self.settings;
-        let mut prepared = Err(ImageError::Output {
-            expected: shape.len(),
-            got: 0,
-        });
+        let Settings {
+            preprocessing,
+            crop,
+            ..
+        } = &self.settings;
+        let plan = preprocessing
+            .plan(picture, *crop, (shape.width, shape.height))
+            .map_err(InferenceError::Image)?;
+        let short = ImageError::Scratch {
+            expected: plan.scratch_length(),
+            got: self.buffers.scratch.as_mut().len(),
+        };
+        let scratch = self.buffers.scratch.at_least(plan.scratch_length());
+        let scratch = scratch.ok_or(InferenceError::Image(short))?;
+        let scratch: &mut [u32] = bytemuck::cast_slice_mut(scratch);
+        let mut prepared = Err(short);
         let mut fill = |input: &mut [f32]| {
-            // Luma lies where the last channel will, so that each channel can be made from it in turn.
-            let (channels, luma) = input.split_at_mut((shape.channels - 1) * pixels);
-            let (width, height) = (shape.width, shape.height);
-            prepared = image::resize(picture, settings.crop, settings.fit, width, height, luma)
-                .map(|()| FrameStatistics::measure(luma, width, height));
-            let (last, others) = (
-                &settings.normalisation[shape.channels - 1],
-                &settings.normalisation[..shape.channels - 1],
-            );
-            for (channel, normalisation) in channels.chunks_exact_mut(pixels).zip(others) {
-                normalisation.apply(luma, channel);
-            }
-            last.apply_in_place(luma);
+            prepared = plan.run(picture, scratch, input);
             prepared.is_ok()
         };
         self.engine
             .begin_with(frame, self.buffers.input.as_mut(), &mut fill)
             .map_err(InferenceError::Engine)?;
-        let image = prepared.map_err(InferenceError::Image)?;
-        Ok(image)
+        prepared.map_err(InferenceError::Image)
     }
 
     /// As [`Inference::judge`], for a model input that is normalised already, `[channel][row][column]`, and the statistics of its picture.
@@ -485,6 +500,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
+    use shared::image::Normalisation;
     use std::vec;
     use std::vec::Vec;
 
@@ -541,9 +557,8 @@ mod tests {
             passes,
             adaptive: None,
             block,
-            normalisation: [Normalisation::MNIST; MAX_CHANNELS],
+            preprocessing: Preprocessing::grey(Normalisation::MNIST),
             crop: None,
-            fit: Fit::CenterCrop,
             thresholds,
         }
     }
@@ -551,6 +566,7 @@ mod tests {
     fn buffers(logits: usize) -> Buffers<Vec<f32>> {
         Buffers {
             input: vec![0.0; 4],
+            scratch: Vec::new(),
             logits: vec![0.0; logits],
             record: Vec::new(),
         }
@@ -565,7 +581,7 @@ mod tests {
         let mut inference =
             Inference::<_, _, 4>::new(Alternating, settings(10, 4, thresholds), buffers(8))
                 .expect("valid");
-        let picture = GrayFrame::new(2, 2, 2, &[0, 255, 0, 255]).expect("valid");
+        let picture = FrameView::grey(2, 2, &[0, 255, 0, 255]).expect("valid");
         let outcome = inference.judge(0, &picture).expect("judged");
         assert!((outcome.measures.mutual_information - core::f64::consts::LN_2).abs() < 1e-9);
         assert!(outcome.measures.expected_entropy < 1e-9);
@@ -605,7 +621,7 @@ mod tests {
                 Ok(())
             }
         }
-        let picture = GrayFrame::new(2, 2, 2, &[0, 255, 0, 255]).expect("valid");
+        let picture = FrameView::grey(2, 2, &[0, 255, 0, 255]).expect("valid");
         for block in [1, 5, 16, 100] {
             let mut settings = settings(100, block, Thresholds::OFF);
             settings.adaptive = Some(Delta::DEFAULT);

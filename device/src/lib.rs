@@ -33,6 +33,8 @@ pub mod outbox;
 pub mod performance;
 #[cfg(feature = "io")]
 pub mod pin;
+#[cfg(feature = "onnx")]
+pub mod preprocessing;
 #[cfg(feature = "io")]
 pub mod serial;
 #[cfg(feature = "onnx")]

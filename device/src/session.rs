@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use shared::image::{Fit, GrayFrame, Normalisation, Rect};
+use shared::image::{FrameView, PixelFormat, Preprocessing, Rect};
 use shared::stopping::{self, Delta};
 use shared::triage::Thresholds;
 
@@ -14,8 +14,9 @@ use crate::engine::micro::{MicroEngine, OwnedPlan, PlanFile, PlanFileError};
 use crate::engine::native::{Level, NativeEngine, Plan, PlanError};
 use crate::engine::provider::{OptionError, OrtOptions};
 use crate::engine::{Engine, EngineError, InputShape};
-use crate::inference::{Inference, InferenceError, MAX_CHANNELS, Settings};
+use crate::inference::{Inference, InferenceError, Settings};
 use crate::onnx::{Calibration, Model, OnnxError};
+use crate::preprocessing::{PreprocessingError, PreprocessingOptions};
 use crate::signature::{self, Kind, SignatureError, Trust};
 
 pub use crate::onnx::limits::MAX_CLASSES;
@@ -119,8 +120,8 @@ pub struct Options {
     pub seed: Option<u64>,
     /// Part of the picture to look at.
     pub crop: Option<Rect>,
-    /// How pictures of another aspect ratio meet the model's input.
-    pub fit: Fit,
+    /// What becomes of a picture, where the model's file does not say it or something else is wanted.
+    pub preprocessing: PreprocessingOptions,
     /// Thresholds; the model's own if `None`.
     pub thresholds: Option<Thresholds>,
     /// Keys that files have to be signed with, if there are any.
@@ -138,7 +139,7 @@ impl Default for Options {
             threads: 1,
             seed: None,
             crop: None,
-            fit: Fit::default(),
+            preprocessing: PreprocessingOptions::default(),
             thresholds: None,
             trust: Trust::default(),
         }
@@ -186,13 +187,13 @@ pub enum SessionError {
     /// The settings do not fit the model.
     #[error("{0}")]
     Settings(#[from] InferenceError<EngineError>),
-    /// The model's normalisation does not fit its channels.
-    #[error("the model has {channels} input channels but metadata for {given}; export it again")]
-    Normalisation {
-        /// Channels of the input.
-        channels: usize,
-        /// Entries of the metadata.
-        given: usize,
+    /// What becomes of a picture is not known, or does not fit the model's input.
+    #[error("{}: {error}", path.display())]
+    Preprocessing {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: PreprocessingError,
     },
     /// The binary was built without this engine.
     #[error("this program was built without the '{0}' engine; rebuild it with --features {0}")]
@@ -252,7 +253,20 @@ impl Session {
             thresholds: metadata.thresholds,
             calibration: metadata.calibration.clone(),
         };
-        Self::join(about, engine, seed, normalisations(&model)?, options)
+        let wanted = preprocessing(path, &model, &options.preprocessing)?;
+        Self::join(about, engine, seed, wanted, options)
+    }
+
+    /// The form in which pictures serve the model without a loss: colours are not taken along for one that
+    /// does not see them.
+    #[must_use]
+    pub fn pixel_format(&self) -> PixelFormat {
+        let wanted = &self.inference.settings().preprocessing;
+        if wanted.channels.is_colour() {
+            PixelFormat::Rgb8
+        } else {
+            PixelFormat::Grey8
+        }
     }
 
     /// Judges a picture that is always the same, so that what cannot be run is found before the first
@@ -263,7 +277,7 @@ impl Session {
     pub fn self_test(&mut self) -> Result<(), SessionError> {
         let InputShape { height, width, .. } = self.inference.engine().input_shape();
         let luma: Vec<u8> = (0..height * width).map(|at| (at * 7) as u8).collect();
-        let picture = GrayFrame::new(width, height, width, &luma).map_err(InferenceError::Image)?;
+        let picture = FrameView::grey(width, height, &luma).map_err(InferenceError::Image)?;
         self.inference.judge(u32::MAX, &picture)?;
         Ok(())
     }
@@ -290,16 +304,21 @@ impl Session {
             thresholds: Some(view.thresholds()),
             calibration: None,
         };
-        let normalisation = view.normalisation();
+        let shape = view.input();
+        let wanted = options.preprocessing.apply(view.preprocessing(), shape);
+        let wanted = wanted.map_err(|error| SessionError::Preprocessing {
+            path: path(),
+            error,
+        })?;
         let engine = Box::new(MicroEngine::new(plan, seed));
-        Self::join(about, engine, seed, normalisation, options)
+        Self::join(about, engine, seed, wanted, options)
     }
 
     fn join(
         about: ModelAbout,
         engine: AnyEngine,
         seed: u64,
-        normalisation: [Normalisation; MAX_CHANNELS],
+        preprocessing: Preprocessing,
         options: &Options,
     ) -> Result<Self, SessionError> {
         let thresholds = options.thresholds.or(about.thresholds);
@@ -308,9 +327,8 @@ impl Session {
             passes: options.passes,
             adaptive: options.adaptive,
             block: options.block.min(options.passes),
-            normalisation,
+            preprocessing,
             crop: options.crop,
-            fit: options.fit,
             thresholds: thresholds.unwrap_or_else(generic),
         };
         let inference = Inference::allocated(engine, settings)?;
@@ -391,24 +409,19 @@ pub fn open_engine(
     }
 }
 
-/// From luma to the model's input: one entry of the file serves every channel; otherwise there must be
-/// one per channel.
+/// What becomes of a picture before `model`, of the file `path`, sees it.
 ///
 /// # Errors
-/// [`SessionError::Normalisation`].
-pub fn normalisations(model: &Model) -> Result<[Normalisation; MAX_CHANNELS], SessionError> {
-    let channels = model.input_shape().channels;
-    let given = &model.metadata().normalisation;
-    match given[..] {
-        [one] => Ok([one; MAX_CHANNELS]),
-        [first, ..] if given.len() == channels && channels <= MAX_CHANNELS => {
-            let mut all = [first; MAX_CHANNELS];
-            all[..channels].copy_from_slice(given);
-            Ok(all)
-        }
-        _ => Err(SessionError::Normalisation {
-            channels,
-            given: given.len(),
-        }),
-    }
+/// [`SessionError::Preprocessing`].
+pub fn preprocessing(
+    path: &Path,
+    model: &Model,
+    options: &PreprocessingOptions,
+) -> Result<Preprocessing, SessionError> {
+    options
+        .apply(model.metadata().preprocessing, model.input_shape())
+        .map_err(|error| SessionError::Preprocessing {
+            path: path.to_owned(),
+            error,
+        })
 }

@@ -23,16 +23,17 @@ pub(crate) fn onnx(bytes: &[u8]) {
     assert!(model.classes() > 1);
     let _ = model.without_dropout();
     let _ = device::engine::native::Plan::from_model(&model);
-    let _ = device::session::normalisations(&model);
+    let _ = model.preprocessing_entry();
 }
 
-/// Labels, thresholds, normalisation and calibration: the bytes as the value of each entry.
+/// Labels, thresholds, preprocessing and calibration: the bytes as the value of each entry.
 pub(crate) fn metadata(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for key in [
         "calibration",
         "labels",
         "normalisation",
+        "preprocessing",
         "seed",
         "thresholds",
         "training",
@@ -41,12 +42,12 @@ pub(crate) fn metadata(bytes: &[u8]) {
             key: format!("mcdropout.{key}"),
             value: text.clone().into_owned(),
         };
-        let Ok(metadata) = Metadata::read(std::slice::from_ref(&entry)) else {
+        let Ok(metadata) = Metadata::read(std::slice::from_ref(&entry), 1) else {
             continue;
         };
         let mut model = ModelProto::default();
-        if metadata.write(&mut model, &[]).is_ok() {
-            let again = Metadata::read(&model.metadata_props).expect("what was written is read");
+        if metadata.write(&mut model, 1, &[]).is_ok() {
+            let again = Metadata::read(&model.metadata_props, 1).expect("what was written is read");
             assert_eq!(metadata.labels, again.labels);
             if let Some(calibration) = &metadata.calibration {
                 let _ = calibration.to_string();
@@ -85,7 +86,7 @@ pub(crate) fn plan(bytes: &[u8]) {
     let _ = (
         view.labels().count(),
         view.thresholds(),
-        view.normalisation(),
+        view.preprocessing(),
         view.adaptive(),
     );
     if view.multiplications() > MOST_WORK || view.memory_words() as u64 > MOST_WORK {

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use device::source::{Idx, Luma, PixelFormat, Y4m, decode_picture};
+use device::source::{CameraFormat, Idx, Luma, Y4m, decode_picture};
+use shared::image::PixelFormat;
 
 /// An IDX file of as many dimensions as its header says.
 pub(crate) fn idx(bytes: &[u8]) {
@@ -19,8 +20,10 @@ pub(crate) fn idx(bytes: &[u8]) {
 
 /// A picture in a file.
 pub(crate) fn picture(bytes: &[u8]) {
-    if let Ok(frame) = decode_picture(bytes.to_vec(), Path::new("picture")) {
-        frame.view().expect("a picture is as large as it says");
+    for format in [PixelFormat::Grey8, PixelFormat::Rgb8] {
+        if let Ok(frame) = decode_picture(bytes.to_vec(), Path::new("picture"), format) {
+            frame.view().expect("a picture is as large as it says");
+        }
     }
 }
 
@@ -30,7 +33,7 @@ pub(crate) fn camera(bytes: &[u8]) {
     else {
         return;
     };
-    let format = PixelFormat::ALL[usize::from(*form) % PixelFormat::ALL.len()];
+    let format = CameraFormat::ALL[usize::from(*form) % CameraFormat::ALL.len()];
     let [width, height] = [width, height].map(|side| usize::from(*side) + 1);
     let stride = usize::from(*stride) + usize::from(rest[0]) * 256;
     let mut converter = Luma::new(format, width, height, stride);

@@ -2,17 +2,48 @@
 
 use proptest::prelude::*;
 use shared::image::{
-    Fit, FrameStatistics, GrayFrame, ImageError, MAX_SIDE, Normalisation, Rect, resize,
+    FrameStatistics, FrameView, Geometry, ImageError, MAX_SIDE, Normalisation, PixelFormat,
+    Preprocessing, Rect,
 };
 
-fn resized(frame: &GrayFrame<'_>, crop: Option<Rect>, fit: Fit, to: (usize, usize)) -> Vec<f32> {
+fn resize(
+    frame: &FrameView<'_>,
+    crop: Option<Rect>,
+    geometry: Geometry,
+    to: (usize, usize),
+    out: &mut [f32],
+) -> Result<FrameStatistics, ImageError> {
+    let preprocessing = Preprocessing {
+        geometry,
+        ..Preprocessing::default()
+    };
+    preprocessing
+        .plan(frame, crop, to)?
+        .run(frame, &mut [], out)
+}
+
+fn resized(
+    frame: &FrameView<'_>,
+    crop: Option<Rect>,
+    geometry: Geometry,
+    to: (usize, usize),
+) -> Vec<f32> {
     let mut out = vec![f32::NAN; to.0 * to.1];
-    resize(frame, crop, fit, to.0, to.1, &mut out).expect("valid sizes");
+    resize(frame, crop, geometry, to, &mut out).expect("valid sizes");
     out
 }
 
-fn frame(width: usize, height: usize, data: &[u8]) -> GrayFrame<'_> {
-    GrayFrame::new(width, height, width, data).expect("a valid frame")
+fn frame(width: usize, height: usize, data: &[u8]) -> FrameView<'_> {
+    FrameView::grey(width, height, data).expect("a valid frame")
+}
+
+fn padded(
+    width: usize,
+    height: usize,
+    stride: usize,
+    data: &[u8],
+) -> Result<FrameView<'_>, ImageError> {
+    FrameView::new(PixelFormat::Grey8, width, height, stride, data)
 }
 
 fn rect(x: u32, y: u32, width: u32, height: u32) -> Rect {
@@ -29,28 +60,25 @@ fn frames_are_checked() {
     let data = [0; 20];
     for (width, height) in [(0, 1), (1, 0), (MAX_SIDE + 1, 1), (1, MAX_SIDE + 1)] {
         assert_eq!(
-            GrayFrame::new(width, height, width, &data).map(|_| ()),
+            padded(width, height, width, &data).map(|_| ()),
             Err(ImageError::Size { width, height })
         );
     }
     assert_eq!(
-        GrayFrame::new(5, 2, 4, &data).map(|_| ()),
-        Err(ImageError::Stride {
-            stride: 4,
-            width: 5
-        })
+        padded(5, 2, 4, &data).map(|_| ()),
+        Err(ImageError::Stride { stride: 4, row: 5 })
     );
     // The last row need not be padded.
-    assert!(GrayFrame::new(4, 3, 8, &data).is_ok());
+    assert!(padded(4, 3, 8, &data).is_ok());
     assert_eq!(
-        GrayFrame::new(5, 3, 8, &data).map(|_| ()),
+        padded(5, 3, 8, &data).map(|_| ()),
         Err(ImageError::Data {
             expected: 21,
             got: 20
         })
     );
     assert_eq!(
-        GrayFrame::new(5, 3, usize::MAX, &data).map(|_| ()),
+        padded(5, 3, usize::MAX, &data).map(|_| ()),
         Err(ImageError::Data {
             expected: usize::MAX,
             got: 20
@@ -64,14 +92,14 @@ fn the_output_and_the_crop_are_checked() {
     let frame = frame(4, 3, &data);
     let mut out = [0.0; 4];
     assert_eq!(
-        resize(&frame, None, Fit::Stretch, 2, 3, &mut out),
+        resize(&frame, None, Geometry::Stretch, (2, 3), &mut out),
         Err(ImageError::Output {
             expected: 6,
             got: 4
         })
     );
     assert_eq!(
-        resize(&frame, None, Fit::Stretch, 0, 3, &mut out),
+        resize(&frame, None, Geometry::Stretch, (0, 3), &mut out),
         Err(ImageError::Size {
             width: 0,
             height: 3
@@ -87,7 +115,7 @@ fn the_output_and_the_crop_are_checked() {
         rect(1, 0, u32::MAX, 1),
     ] {
         assert_eq!(
-            resize(&frame, Some(crop), Fit::Stretch, 2, 2, &mut out),
+            resize(&frame, Some(crop), Geometry::Stretch, (2, 2), &mut out),
             Err(ImageError::Crop {
                 crop,
                 width: 4,
@@ -100,7 +128,7 @@ fn the_output_and_the_crop_are_checked() {
 #[test]
 fn the_same_size_is_an_exact_copy() {
     let data: Vec<u8> = (0..=255).collect();
-    for fit in [Fit::CenterCrop, Fit::Stretch] {
+    for fit in [Geometry::CenterCrop, Geometry::Stretch] {
         let out = resized(&frame(16, 16, &data), None, fit, (16, 16));
         for (value, pixel) in out.iter().zip(&data) {
             assert_eq!(*value, f32::from(*pixel) / 255.0);
@@ -116,28 +144,33 @@ fn padding_between_rows_is_not_seen() {
             data[y * 7 + x] = 10;
         }
     }
-    let frame = GrayFrame::new(3, 5, 7, &data).expect("a valid frame");
+    let frame = padded(3, 5, 7, &data).expect("a valid frame");
     assert_eq!((frame.width(), frame.height()), (3, 5));
     assert_eq!(frame.row(4), [10; 3]);
-    let out = resized(&frame, None, Fit::Stretch, (2, 2));
+    let out = resized(&frame, None, Geometry::Stretch, (2, 2));
     assert_eq!(out, [10.0 / 255.0; 4]);
 }
 
 #[test]
 fn shrinking_averages_areas() {
     let data = [0, 100, 200, 44, 10, 20, 30, 40];
-    let out = resized(&frame(4, 2, &data), None, Fit::Stretch, (2, 1));
+    let out = resized(&frame(4, 2, &data), None, Geometry::Stretch, (2, 1));
     assert_eq!(out, [(130.0 / 4.0) / 255.0, (314.0 / 4.0) / 255.0]);
     // 3 → 2: the middle pixel belongs half to each side.
-    let out = resized(&frame(3, 1, &[30, 60, 240]), None, Fit::Stretch, (2, 1));
+    let out = resized(
+        &frame(3, 1, &[30, 60, 240]),
+        None,
+        Geometry::Stretch,
+        (2, 1),
+    );
     assert_eq!(out, [40.0 / 255.0, 180.0 / 255.0]);
 }
 
 #[test]
 fn growing_interpolates_between_pixel_centres() {
-    let out = resized(&frame(2, 1, &[0, 200]), None, Fit::Stretch, (4, 1));
+    let out = resized(&frame(2, 1, &[0, 200]), None, Geometry::Stretch, (4, 1));
     assert_eq!(out, [0.0, 50.0 / 255.0, 150.0 / 255.0, 200.0 / 255.0]);
-    let one = resized(&frame(1, 1, &[77]), None, Fit::CenterCrop, (28, 28));
+    let one = resized(&frame(1, 1, &[77]), None, Geometry::CenterCrop, (28, 28));
     assert_eq!(one, [77.0 / 255.0; 784]);
 }
 
@@ -148,16 +181,16 @@ fn a_centre_crop_keeps_proportions() {
     let tall = [9, 9, 1, 2, 3, 4, 9, 9];
     let wanted = [1.0, 2.0, 3.0, 4.0].map(|value: f32| value / 255.0);
     assert_eq!(
-        resized(&frame(4, 2, &wide), None, Fit::CenterCrop, (2, 2)),
+        resized(&frame(4, 2, &wide), None, Geometry::CenterCrop, (2, 2)),
         wanted
     );
     assert_eq!(
-        resized(&frame(2, 4, &tall), None, Fit::CenterCrop, (2, 2)),
+        resized(&frame(2, 4, &tall), None, Geometry::CenterCrop, (2, 2)),
         wanted
     );
     // Stretched, they take part.
     assert_ne!(
-        resized(&frame(4, 2, &wide), None, Fit::Stretch, (2, 2)),
+        resized(&frame(4, 2, &wide), None, Geometry::Stretch, (2, 2)),
         wanted
     );
 }
@@ -168,7 +201,7 @@ fn a_crop_is_a_frame_of_its_own() {
     let out = resized(
         &frame(8, 6, &data),
         Some(rect(2, 1, 3, 2)),
-        Fit::Stretch,
+        Geometry::Stretch,
         (3, 2),
     );
     let wanted = [10, 11, 12, 18, 19, 20].map(|value: u8| f32::from(value) / 255.0);
@@ -178,10 +211,20 @@ fn a_crop_is_a_frame_of_its_own() {
 #[test]
 fn long_and_large_frames_are_served() {
     let line = vec![200; MAX_SIDE];
-    let out = resized(&frame(MAX_SIDE, 1, &line), None, Fit::Stretch, (28, 28));
+    let out = resized(
+        &frame(MAX_SIDE, 1, &line),
+        None,
+        Geometry::Stretch,
+        (28, 28),
+    );
     assert!(out.iter().all(|&value| value == 200.0 / 255.0));
     let large = vec![255; 4056 * 3040];
-    let out = resized(&frame(4056, 3040, &large), None, Fit::CenterCrop, (28, 28));
+    let out = resized(
+        &frame(4056, 3040, &large),
+        None,
+        Geometry::CenterCrop,
+        (28, 28),
+    );
     assert!(out.iter().all(|&value| value == 1.0));
 }
 
@@ -288,8 +331,8 @@ proptest! {
     ) {
         let stride = width + padding;
         let data = vec![pixel; stride * height];
-        let frame = GrayFrame::new(width, height, stride, &data).expect("a valid frame");
-        let fit = if crop_fit { Fit::CenterCrop } else { Fit::Stretch };
+        let frame = padded(width, height, stride, &data).expect("a valid frame");
+        let fit = if crop_fit { Geometry::CenterCrop } else { Geometry::Stretch };
         for value in resized(&frame, None, fit, to) {
             prop_assert_eq!(value, f32::from(pixel) / 255.0);
         }
@@ -303,7 +346,7 @@ proptest! {
         }),
         to in (1..40_usize, 1..40_usize),
     ) {
-        let out = resized(&frame(width, height, &data), None, Fit::Stretch, to);
+        let out = resized(&frame(width, height, &data), None, Geometry::Stretch, to);
         let low = f32::from(*data.iter().min().expect("pixels")) / 255.0;
         let high = f32::from(*data.iter().max().expect("pixels")) / 255.0;
         prop_assert!(out.iter().all(|value| (low..=high).contains(value)));
@@ -320,9 +363,9 @@ proptest! {
         (width, data) in (1..60_usize).prop_flat_map(|w| (Just(w), prop::collection::vec(any::<u8>(), w))),
         to in 1..60_usize,
     ) {
-        let out = resized(&frame(width, 1, &data), None, Fit::Stretch, (to, 1));
+        let out = resized(&frame(width, 1, &data), None, Geometry::Stretch, (to, 1));
         let mirrored: Vec<u8> = data.iter().rev().copied().collect();
-        let mut back = resized(&frame(width, 1, &mirrored), None, Fit::Stretch, (to, 1));
+        let mut back = resized(&frame(width, 1, &mirrored), None, Geometry::Stretch, (to, 1));
         back.reverse();
         prop_assert_eq!(out, back);
     }

@@ -13,7 +13,7 @@ use device::inference::{Tally, Timing};
 use device::serial::SerialLine;
 use device::session::{Options, Session};
 use embedded_io_adapters::std::FromStd;
-use shared::image::GrayFrame;
+use shared::image::FrameView;
 use shared::wire::Packet;
 use shared::wire::delivery::Guarantee;
 use shared::wire::frame::FrameReceiver;
@@ -230,7 +230,7 @@ impl Firmware {
             Ok(None) => None,
             Ok(Some(frame)) => {
                 let (width, height) = (usize::from(frame.width), usize::from(frame.height));
-                let picture = GrayFrame::new(width, height, width, frame.pixels).expect("whole");
+                let picture = FrameView::grey(width, height, frame.pixels).expect("whole");
                 let outcome = self.session.inference.judge(frame.frame, &picture);
                 let outcome = outcome.expect("a picture that fits");
                 self.tally.count(outcome.causes);

@@ -4,7 +4,7 @@ use device::engine::InputShape;
 use device::engine::micro::About;
 use device::engine::native::Plan;
 use device::engine::native::layer::{Layer, Network};
-use shared::image::Normalisation;
+use shared::image::{Normalisation, Preprocessing};
 use shared::mask::KeepProbability;
 use shared::triage::Thresholds;
 
@@ -40,7 +40,7 @@ pub fn plan() -> Vec<u8> {
         passes: 10,
         adaptive: None,
         thresholds: Thresholds::uncalibrated(2),
-        normalisation: [Normalisation::MNIST; 4],
+        preprocessing: Preprocessing::grey(Normalisation::MNIST),
         labels: Vec::new(),
     };
     let plan = Plan::new(&network).expect("the layers can be run");

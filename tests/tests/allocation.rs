@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use device::session::{EngineKind, Options, Session};
 use host::data::{DatasetName, SIDE, Split};
-use shared::image::GrayFrame;
+use shared::image::FrameView;
 use shared::stopping::Delta;
 
 /// Counts allocations.
@@ -51,7 +51,7 @@ fn a_frame_allocates_nothing() {
             };
             let mut session = Session::open(&model, &options).expect("it fits");
             let mut judge = |index: usize| {
-                let picture = GrayFrame::new(SIDE, SIDE, SIDE, data.image(index));
+                let picture = FrameView::grey(SIDE, SIDE, data.image(index));
                 let picture = picture.expect("a picture");
                 let before = count();
                 let outcome = session.inference.judge(index as u32, &picture);

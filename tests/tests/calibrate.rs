@@ -70,7 +70,7 @@ fn the_device_reads_what_was_written_and_warns_of_what_is_unlike_it() {
         (&after["calibration"], &after["thresholds"]),
         (promise, &found["thresholds"])
     );
-    for same in ["labels", "sites", "normalisation", "seed", "training"] {
+    for same in ["labels", "sites", "preprocessing", "seed", "training"] {
         assert_eq!(before[same], after[same]);
     }
     assert!(succeed("device", ["info", text(&model)]).contains("calibration    at most 3 %"));

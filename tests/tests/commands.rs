@@ -69,7 +69,7 @@ fn a_model_tells_what_it_is() {
     assert_eq!(info["classes"], 10);
     assert_eq!(info["sites"].as_array().map(Vec::len), Some(3));
     assert!(
-        (0.1306..0.1308).contains(&info["normalisation"][0]["mean"].as_f64().expect("a number"))
+        (0.1306..0.1308).contains(&info["preprocessing"]["mean"][0].as_f64().expect("a number"))
     );
     assert!(info["thresholds"]["max_predictive_entropy"].as_f64() > Some(0.0));
     let out = succeed("device", ["info", text(&model)]);

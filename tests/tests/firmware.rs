@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use device::engine::micro::{F32, Int8, Micro, Number, OwnedPlan};
 use device::inference::{Inference, Settings, Timing};
 use device::signature::{Kind, SigningKey};
-use shared::image::{Fit, GrayFrame};
+use shared::image::FrameView;
 use shared::wire::FrameError;
 use shared::wire::delivery::{Acknowledgement, Guarantee, Stream};
 use shared::wire::message::{Hello, Message, Notice, NoticeCode, Report, Statistics};
@@ -85,9 +85,8 @@ fn expected<N: Number>(plan: &Path, pictures: &[Vec<u8>]) -> Vec<Report> {
         passes: plan.passes(),
         adaptive: plan.adaptive(),
         block: 1,
-        normalisation: plan.normalisation(),
+        preprocessing: plan.preprocessing().expect("a checked plan"),
         crop: None,
-        fit: Fit::CenterCrop,
         thresholds: plan.thresholds(),
     };
     let engine = Micro::<_, N>::new(plan, plan.seed(), vec![0; plan.memory_words()]);
@@ -96,7 +95,7 @@ fn expected<N: Number>(plan: &Path, pictures: &[Vec<u8>]) -> Vec<Report> {
     (0..)
         .zip(pictures)
         .map(|(frame, pixels)| {
-            let picture = GrayFrame::new(28, 28, 28, pixels).expect("whole");
+            let picture = FrameView::grey(28, 28, pixels).expect("whole");
             let outcome = inference.judge(frame, &picture).expect("judged");
             outcome.report(frame, Timing::default())
         })

@@ -350,9 +350,10 @@ fn the_state_holds_what_was_said() {
     let file = tempfile::tempdir().expect("temporary folder");
     let path = file.path().join("1.png");
     std::fs::write(&path, png.body).expect("written");
-    let picture = device::source::read_picture(&path).expect("a picture");
+    let picture =
+        device::source::read_picture(&path, shared::image::PixelFormat::Grey8).expect("a picture");
     assert_eq!((picture.width, picture.height), (28, 20));
-    assert_eq!(picture.luma, luma);
+    assert_eq!(picture.pixels, luma);
 }
 
 /// The events that have come on a stream: name and data.

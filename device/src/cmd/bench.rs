@@ -28,7 +28,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut session = args.model.open(&args.model.options())?;
-    let mut source = Source::open(&args.source, &std::sync::Arc::default())?;
+    let mut source = Source::open(
+        &args.source,
+        session.pixel_format(),
+        &std::sync::Arc::default(),
+    )?;
     let mut picture = Frame::default();
     let mut times = Vec::new();
     let mut meter = Meter::start();

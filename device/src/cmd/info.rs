@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use device::onnx::Model;
+use device::preprocessing::InWords;
 use serde_json::json;
 
-/// Show a model's input, classes, dropout sites, normalisation, labels, thresholds and calibration, and
+/// Show a model's input, classes, dropout sites, preprocessing, labels, thresholds and calibration, and
 /// the execution providers of the onnxruntime that is installed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             "classes": model.classes(),
             "sites": sites,
             "labels": metadata.labels,
-            "normalisation": metadata.normalisation,
+            "preprocessing": preprocessing_json(&model)?,
             "seed": metadata.seed,
             "thresholds": metadata.thresholds,
             "calibration": metadata.calibration,
@@ -61,12 +62,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         model.classes(),
         metadata.labels.join(", ")
     )?;
-    for normalisation in &metadata.normalisation {
-        writeln!(
-            out,
-            "normalisation  mean {}, standard deviation {}",
-            normalisation.mean, normalisation.standard_deviation
-        )?;
+    match &metadata.preprocessing {
+        Some(wanted) => writeln!(out, "preprocessing  {}", InWords(wanted, shape))?,
+        None => writeln!(out, "preprocessing  not said: see host adopt")?,
     }
     writeln!(out, "mask seed      {}", metadata.seed)?;
     for site in model.sites() {
@@ -89,6 +87,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Err(reason) => writeln!(out, "onnxruntime    none: {reason}")?,
     }
     Ok(())
+}
+
+/// What becomes of a picture, as the entry of the file has it; null if the file does not say.
+fn preprocessing_json(model: &Model) -> anyhow::Result<serde_json::Value> {
+    let entry = model.preprocessing_entry()?;
+    Ok(entry.map_or(Ok(serde_json::Value::Null), |text| {
+        serde_json::from_str(&text)
+    })?)
 }
 
 /// The execution providers that `--provider` can name here, or why there are none.

@@ -10,6 +10,7 @@ pub(crate) mod swap;
 use std::path::PathBuf;
 
 use device::engine::provider::OrtOptions;
+use device::preprocessing::PreprocessingOptions;
 use device::session::{EngineKind, Options, Session};
 use device::signature::Trust;
 use shared::stopping::Delta;
@@ -44,6 +45,8 @@ pub(crate) struct ModelArgs {
     /// Seed of the dropout masks; the model file's own if not given.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) preprocessing: PreprocessingOptions,
 }
 
 impl ModelArgs {
@@ -56,6 +59,7 @@ impl ModelArgs {
             threads: self.threads,
             block: self.block,
             seed: self.seed,
+            preprocessing: self.preprocessing.clone(),
             ..Options::default()
         }
     }

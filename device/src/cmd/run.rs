@@ -19,9 +19,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use device::inference::Tally;
 use device::pin::PinName;
+use device::preprocessing::InWords;
 use device::session::{EngineKind, Options, Session};
 use device::source::{Frame, Next, Source, SourceUri};
-use shared::image::{Fit, Rect};
+use shared::image::{Geometry, Rect};
 
 use self::camera::CameraArgs;
 use self::link::{DeliveryArgs, Link, Pictures, Wire};
@@ -100,8 +101,8 @@ pub(crate) struct Args {
     /// Look only at this part of the picture: X,Y,WIDTH,HEIGHT in pixels.
     #[arg(long, value_parser = rectangle)]
     crop: Option<Rect>,
-    /// Stretch pictures of another aspect ratio instead of cutting out their centre.
-    #[arg(long)]
+    /// The same as --geometry stretch.
+    #[arg(long, conflicts_with = "geometry")]
     stretch: bool,
     /// Seconds between hello and statistics messages.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
@@ -165,7 +166,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
     let mut models = Models::open(args, &stop)?;
     let session = &models.session;
-    let mut source = Source::open_with(&args.source, &args.camera.options(), &stop)?;
+    let format = session.pixel_format();
+    let mut source = Source::open_with(&args.source, format, &args.camera.options(), &stop)?;
     let mut link = Link::open(args, session, &stop)?;
     tracing::info!(
         "{}{} passes a frame by the {} engine, masks of seed {}, {} classes",
@@ -175,6 +177,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         session.seed,
         session.inference.engine().classes()
     );
+    let wanted = &session.inference.settings().preprocessing;
+    let shape = session.inference.engine().input_shape();
+    tracing::info!("of a frame the model sees: {}", InWords(wanted, shape));
     tell_calibration(args, session);
 
     let mut reporting = Reporting::start(args, &link)?;
@@ -234,16 +239,14 @@ struct Opening {
 
 impl Opening {
     fn new(args: &Args) -> anyhow::Result<Self> {
-        let options = Options {
+        let mut options = Options {
             trust: args.trust.open()?,
             crop: args.crop,
-            fit: if args.stretch {
-                Fit::Stretch
-            } else {
-                Fit::CenterCrop
-            },
             ..args.model.options()
         };
+        if args.stretch {
+            options.preprocessing.geometry = Some(Geometry::Stretch);
+        }
         Ok(Self {
             options,
             thresholds: args.thresholds.clone(),

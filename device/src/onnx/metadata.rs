@@ -6,32 +6,31 @@
 use prost::Message as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shared::image::Normalisation;
+use shared::image::Preprocessing;
 use shared::triage::Thresholds;
 use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
 use super::fields::field;
-use super::{Calibration, DropoutSite, OnnxError, one_line};
+use super::{Calibration, DropoutSite, OnnxError, one_line, preprocessing};
+use crate::engine::InputShape;
 use crate::signature::{self, Kind};
 
 pub(super) const CALIBRATION: &str = "mcdropout.calibration";
 /// SHA-256 of the files beside the model, in hexadecimal digits, by name.
 pub(super) const DATA: &str = "mcdropout.data";
 const LABELS: &str = "mcdropout.labels";
-const NORMALISATION: &str = "mcdropout.normalisation";
 const SEED: &str = "mcdropout.seed";
 const SITES: &str = "mcdropout.sites";
 pub(super) const THRESHOLDS: &str = "mcdropout.thresholds";
 const TRAINING: &str = "mcdropout.training";
 
 /// What a model file tells about itself. What a file does not say has a default.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Metadata {
     /// Names of the classes; by default their numbers.
     pub labels: Vec<String>,
-    /// From luma in 0..=1 to model input: one for all channels, or one per channel. By default the
-    /// input is the luma itself.
-    pub normalisation: Vec<Normalisation>,
+    /// What becomes of a picture before the model sees it; `None` if the file does not say.
+    pub preprocessing: Option<Preprocessing>,
     /// Seed of the masks; by default 0.
     pub seed: u64,
     /// Limits that flag a frame.
@@ -40,19 +39,6 @@ pub struct Metadata {
     pub calibration: Option<Calibration>,
     /// Summary of the training, for people to read.
     pub training: Option<serde_json::Value>,
-}
-
-impl Default for Metadata {
-    fn default() -> Self {
-        Self {
-            labels: Vec::new(),
-            normalisation: vec![Normalisation::IDENTITY],
-            seed: 0,
-            thresholds: None,
-            calibration: None,
-            training: None,
-        }
-    }
 }
 
 /// How a site is described in the file: JSON with the keys `name`, `ratio`, `keep_bits` (keep
@@ -118,7 +104,7 @@ pub(super) fn replace(
     Ok(out)
 }
 
-fn refuse(key: &str, reason: &impl ToString) -> OnnxError {
+pub(super) fn refuse(key: &str, reason: &impl ToString) -> OnnxError {
     OnnxError::Metadata {
         key: key.into(),
         reason: one_line(&reason.to_string()),
@@ -126,16 +112,16 @@ fn refuse(key: &str, reason: &impl ToString) -> OnnxError {
 }
 
 impl Metadata {
-    /// Reads our entries; others are left alone.
+    /// Reads our entries, for a model of `channels` input planes; others are left alone.
     ///
     /// # Errors
     ///
     /// [`OnnxError::Metadata`] when an entry of ours is not the JSON it should be.
-    pub fn read(entries: &[StringStringEntryProto]) -> Result<Self, OnnxError> {
+    pub fn read(entries: &[StringStringEntryProto], channels: usize) -> Result<Self, OnnxError> {
         let default = Self::default();
         let metadata = Self {
             labels: parse(entries, LABELS)?.unwrap_or(default.labels),
-            normalisation: parse(entries, NORMALISATION)?.unwrap_or(default.normalisation),
+            preprocessing: preprocessing::read(entries, channels)?,
             seed: parse(entries, SEED)?.unwrap_or(default.seed),
             thresholds: parse::<Option<Thresholds>>(entries, THRESHOLDS)?.flatten(),
             calibration: parse::<Option<Calibration>>(entries, CALIBRATION)?.flatten(),
@@ -157,12 +143,18 @@ impl Metadata {
         Ok(metadata)
     }
 
-    /// Writes the entries, and that of `sites`, into the model in place of those it has.
+    /// Writes the entries, and that of `sites`, into a model of `channels` input planes in place of those
+    /// it has.
     ///
     /// # Errors
     ///
     /// [`OnnxError::Metadata`] when a number is not one that JSON can hold.
-    pub fn write(&self, model: &mut ModelProto, sites: &[DropoutSite]) -> Result<(), OnnxError> {
+    pub fn write(
+        &self,
+        model: &mut ModelProto,
+        channels: usize,
+        sites: &[DropoutSite],
+    ) -> Result<(), OnnxError> {
         let sites: Vec<SiteEntry> = sites
             .iter()
             .map(|site| SiteEntry {
@@ -174,10 +166,12 @@ impl Metadata {
             .collect();
         let mut entries = vec![
             json(LABELS, &self.labels)?,
-            json(NORMALISATION, &self.normalisation)?,
             json(SEED, &self.seed)?,
             json(SITES, &sites)?,
         ];
+        if let Some(wanted) = &self.preprocessing {
+            entries.push(preprocessing::entry(wanted, channels)?);
+        }
         if let Some(thresholds) = &self.thresholds {
             entries.push(json(THRESHOLDS, thresholds)?);
         }
@@ -190,7 +184,8 @@ impl Metadata {
         let ours = [
             CALIBRATION,
             LABELS,
-            NORMALISATION,
+            preprocessing::KEY,
+            preprocessing::OLDER,
             SEED,
             SITES,
             THRESHOLDS,
@@ -207,14 +202,15 @@ impl Metadata {
     pub(super) fn attached(
         &self,
         mut model: ModelProto,
+        channels: usize,
         sites: &[DropoutSite],
     ) -> Result<ModelProto, OnnxError> {
-        self.write(&mut model, sites)?;
+        self.write(&mut model, channels, sites)?;
         Ok(model)
     }
 
     /// Checks the entries against the model and fills in its class numbers as default labels.
-    pub(super) fn complete(&mut self, classes: usize, channels: usize) -> Result<(), OnnxError> {
+    pub(super) fn complete(&mut self, classes: usize, input: InputShape) -> Result<(), OnnxError> {
         if self.labels.is_empty() {
             self.labels = (0..classes).map(|class| class.to_string()).collect();
         }
@@ -225,22 +221,11 @@ impl Metadata {
                 &format!("{count} labels for {classes} classes"),
             ));
         }
-        let count = self.normalisation.len();
-        if count != 1 && count != channels {
-            return Err(refuse(
-                NORMALISATION,
-                &format!("{count} entries for {channels} channels"),
-            ));
-        }
-        match self.normalisation.iter().find(|n| !n.is_valid()) {
-            None => Ok(()),
-            Some(n) => Err(refuse(
-                NORMALISATION,
-                &format!(
-                    "the standard deviation {} cannot be divided by",
-                    n.standard_deviation
-                ),
-            )),
-        }
+        let wanted = self.preprocessing;
+        wanted.map_or(Ok(()), |wanted| {
+            wanted
+                .validate(input.channels, input.height, input.width)
+                .map_err(|error| refuse(preprocessing::KEY, &error))
+        })
     }
 }

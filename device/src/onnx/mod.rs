@@ -29,8 +29,8 @@ use std::path::Path;
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use prost::Message as _;
-use tract_onnx::pb::ModelProto;
 use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
 mod analysis;
 mod bernoulli;
@@ -45,6 +45,7 @@ pub mod limits;
 mod liveness;
 mod metadata;
 mod network;
+pub(crate) mod preprocessing;
 pub mod proto;
 mod split;
 mod standard;
@@ -152,13 +153,13 @@ impl Model {
         drop(beside);
         validate::graph(&graph, &model)?;
         let network = Network::new(graph, opset)?;
-        let metadata = Metadata::read(&model.metadata_props)?;
-        Self::cut(network, metadata, crc.finalize(), model.ir_version)
+        let entries = &model.metadata_props;
+        Self::cut(network, entries, crc.finalize(), model.ir_version)
     }
 
     fn cut(
         mut network: Network,
-        mut metadata: Metadata,
+        entries: &[StringStringEntryProto],
         crc32: u32,
         ir_version: i64,
     ) -> Result<Self, OnnxError> {
@@ -179,7 +180,8 @@ impl Model {
             return Err(deterministic(&network.idle));
         }
         dropout::shape_sites(&mut network, &facts)?;
-        metadata.complete(facts[&output].shape[1], input.channels)?;
+        let mut metadata = Metadata::read(entries, input.channels)?;
+        metadata.complete(facts[&output].shape[1], input)?;
 
         let sites: Vec<DropoutSite> = network.sites.iter().map(|(_, site)| site.clone()).collect();
         let idle = network.idle.clone();
@@ -192,9 +194,9 @@ impl Model {
             classes,
             opset,
             crc32,
-            stem: metadata.attached(cut.stem(), &sites)?,
-            head: metadata.attached(cut.head(), &sites)?,
-            whole: metadata.attached(cut.whole(), &sites)?,
+            stem: metadata.attached(cut.stem(), input.channels, &sites)?,
+            head: metadata.attached(cut.head(), input.channels, &sites)?,
+            whole: metadata.attached(cut.whole(), input.channels, &sites)?,
             metadata,
             sites,
         };
@@ -231,6 +233,18 @@ impl Model {
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// The JSON of the file's entry `mcdropout.preprocessing`, with every field that it may leave out; `None`
+    /// if the file does not say what becomes of a picture.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::Metadata`] when a number is not one that JSON can hold.
+    pub fn preprocessing_entry(&self) -> Result<Option<String>, OnnxError> {
+        let wanted = self.metadata.preprocessing.as_ref();
+        let entry = wanted.map(|wanted| preprocessing::entry(wanted, self.input.channels));
+        Ok(entry.transpose()?.map(|entry| entry.value))
     }
 
     /// CRC-32 (ISO-HDLC) of the file without its signature, followed by the weights that lie outside it.

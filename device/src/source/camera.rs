@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use super::luma::PixelFormat;
+pub use super::luma::CameraFormat;
 use shared::image::Rect;
 
 /// What a camera is asked for; what is not given is left to it.
@@ -17,8 +17,8 @@ pub struct CameraOptions {
     pub size: Option<(u32, u32)>,
     /// Frames per second.
     pub rate: Option<f64>,
-    /// Form of the pictures; the first of [`PixelFormat::ALL`] that the camera has, if not given.
-    pub format: Option<PixelFormat>,
+    /// Form of the pictures; the first of [`CameraFormat::ALL`] that the camera has, if not given.
+    pub format: Option<CameraFormat>,
     /// Names and values of controls, set in this order (automatic exposure has to be switched off
     /// before a time of exposure can be set).
     pub controls: Vec<(String, i32)>,

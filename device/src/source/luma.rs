@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 /// A form of pictures that cameras send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PixelFormat {
+pub enum CameraFormat {
     /// 8-bit luma.
     Grey,
     /// Luma and chroma in turn, 4:2:2.
@@ -22,7 +22,7 @@ pub enum PixelFormat {
     Mjpeg,
 }
 
-impl PixelFormat {
+impl CameraFormat {
     /// Every form, those first that take the least work.
     pub const ALL: [Self; 5] = [Self::Grey, Self::Nv12, Self::Nv12m, Self::Yuyv, Self::Mjpeg];
 
@@ -51,7 +51,7 @@ impl PixelFormat {
     }
 }
 
-impl FromStr for PixelFormat {
+impl FromStr for CameraFormat {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -72,7 +72,7 @@ pub struct Corrupt;
 /// Turns frames of one form and size into luma.
 #[derive(Debug)]
 pub struct Luma {
-    format: PixelFormat,
+    format: CameraFormat,
     width: usize,
     height: usize,
     /// Bytes from one row to the next.
@@ -85,10 +85,10 @@ impl Luma {
     /// For pictures of `width × height` whose rows begin `stride` bytes after each other; 0 if they
     /// follow closely. A JPEG picture has no rows, and its stride does not matter.
     #[must_use]
-    pub fn new(format: PixelFormat, width: usize, height: usize, stride: usize) -> Self {
+    pub fn new(format: CameraFormat, width: usize, height: usize, stride: usize) -> Self {
         let row = match format {
-            PixelFormat::Yuyv => 2 * width,
-            PixelFormat::Grey | PixelFormat::Nv12 | PixelFormat::Nv12m | PixelFormat::Mjpeg => {
+            CameraFormat::Yuyv => 2 * width,
+            CameraFormat::Grey | CameraFormat::Nv12 | CameraFormat::Nv12m | CameraFormat::Mjpeg => {
                 width
             }
         };
@@ -114,9 +114,9 @@ impl Luma {
     pub fn convert(&mut self, bytes: &[u8], luma: &mut Vec<u8>) -> Result<(), Corrupt> {
         luma.resize(self.width * self.height, 0);
         let pixel = match self.format {
-            PixelFormat::Mjpeg => return self.decode(bytes, luma),
-            PixelFormat::Grey | PixelFormat::Nv12 | PixelFormat::Nv12m => 1,
-            PixelFormat::Yuyv => 2,
+            CameraFormat::Mjpeg => return self.decode(bytes, luma),
+            CameraFormat::Grey | CameraFormat::Nv12 | CameraFormat::Nv12m => 1,
+            CameraFormat::Yuyv => 2,
         };
         // The last row need not be followed by what pads the others.
         if self.height > 0 && bytes.len() < (self.height - 1) * self.stride + self.width * pixel {
@@ -175,7 +175,7 @@ mod tests {
     fn rows_are_cut_out_of_their_padding() {
         let mut luma = Vec::new();
         let grey = [1, 2, 3, 0, 4, 5, 6, 0];
-        let mut form = Luma::new(PixelFormat::Grey, 3, 2, 4);
+        let mut form = Luma::new(CameraFormat::Grey, 3, 2, 4);
         assert_eq!(form.convert(&grey, &mut luma), Ok(()));
         assert_eq!(luma, [1, 2, 3, 4, 5, 6]);
         assert_eq!(
@@ -186,13 +186,13 @@ mod tests {
         assert_eq!(form.convert(&grey[..6], &mut luma), Err(Corrupt));
 
         let yuyv = [1, 128, 2, 128, 9, 9, 3, 128, 4, 128, 9, 9];
-        let mut form = Luma::new(PixelFormat::Yuyv, 2, 2, 6);
+        let mut form = Luma::new(CameraFormat::Yuyv, 2, 2, 6);
         assert_eq!(form.convert(&yuyv, &mut luma), Ok(()));
         assert_eq!(luma, [1, 2, 3, 4]);
         assert_eq!(form.convert(&yuyv[..9], &mut luma), Err(Corrupt));
 
         let nv12 = [1, 2, 3, 4, 128, 128];
-        let mut form = Luma::new(PixelFormat::Nv12, 2, 2, 0);
+        let mut form = Luma::new(CameraFormat::Nv12, 2, 2, 0);
         assert_eq!(form.convert(&nv12, &mut luma), Ok(()));
         assert_eq!(luma, [1, 2, 3, 4]);
     }
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn a_jpeg_frame_gives_its_luma_with_and_without_tables() {
         let (expected, file) = jpeg(40, 24);
-        let mut form = Luma::new(PixelFormat::Mjpeg, 40, 24, 0);
+        let mut form = Luma::new(CameraFormat::Mjpeg, 40, 24, 0);
         let mut luma = Vec::new();
         assert_eq!(form.convert(&file, &mut luma), Ok(()));
         assert_close(&luma, &expected);
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn a_damaged_jpeg_frame_is_told() {
         let (_, file) = jpeg(64, 64);
-        let mut form = Luma::new(PixelFormat::Mjpeg, 64, 64, 0);
+        let mut form = Luma::new(CameraFormat::Mjpeg, 64, 64, 0);
         let mut luma = Vec::new();
         for length in [0, 1, 2, 3, 20, file.len() / 2, file.len() - 3] {
             assert_eq!(
@@ -285,7 +285,7 @@ mod tests {
         let mut other = file.clone();
         other[0] = 0;
         assert_eq!(form.convert(&other, &mut luma), Err(Corrupt));
-        let mut larger = Luma::new(PixelFormat::Mjpeg, 64, 72, 0);
+        let mut larger = Luma::new(CameraFormat::Mjpeg, 64, 72, 0);
         assert_eq!(
             larger.convert(&file, &mut luma),
             Err(Corrupt),
@@ -296,16 +296,16 @@ mod tests {
     #[test]
     fn formats_are_named_as_people_do() {
         for (name, format) in [
-            ("grey", PixelFormat::Grey),
-            ("YUYV", PixelFormat::Yuyv),
-            ("nv12", PixelFormat::Nv12),
-            ("NV12M", PixelFormat::Nv12m),
-            ("nm12", PixelFormat::Nv12m),
-            ("mjpeg", PixelFormat::Mjpeg),
-            ("MJPG", PixelFormat::Mjpeg),
+            ("grey", CameraFormat::Grey),
+            ("YUYV", CameraFormat::Yuyv),
+            ("nv12", CameraFormat::Nv12),
+            ("NV12M", CameraFormat::Nv12m),
+            ("nm12", CameraFormat::Nv12m),
+            ("mjpeg", CameraFormat::Mjpeg),
+            ("MJPG", CameraFormat::Mjpeg),
         ] {
             assert_eq!(name.parse(), Ok(format));
         }
-        assert!("rgb".parse::<PixelFormat>().is_err());
+        assert!("rgb".parse::<CameraFormat>().is_err());
     }
 }

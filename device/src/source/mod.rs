@@ -1,7 +1,9 @@
 //! Where frames come from: `mnist:test`, a folder of pictures, one picture, a pipe of raw frames.
 //!
 //! A source is named by a URI-like string, so that a camera, a file and a data set are chosen the
-//! same way. Every source yields 8-bit grey frames with the time at which they were taken.
+//! same way. Every source yields frames of 8-bit grey or colour, in their own size, with the time at
+//! which they were taken. Whoever opens it says which of both serves: what is taken for grey pictures is
+//! luma by Rec. 601 ([`shared::image::luma`]), whatever a picture came as.
 
 mod camera;
 mod gst;
@@ -19,12 +21,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::machine::monotonic;
-pub use camera::{CameraError, CameraOptions, PixelFormat};
+pub use camera::{CameraError, CameraFormat, CameraOptions};
 pub use gst::{NoStream, Video, Y4m};
 pub use idx::{Idx, IdxError, Labelled};
 pub use luma::{Corrupt, Luma};
 pub use pictures::{PictureError, decode_picture, is_picture, read_picture};
-use shared::image::{GrayFrame, ImageError};
+use shared::image::{FrameView, ImageError, PixelFormat};
 pub use uri::SourceUri;
 pub use v4l2::{CameraInfo, ControlInfo, FormatInfo, SizeInfo, cameras};
 
@@ -45,15 +47,17 @@ pub fn cache_folder() -> Option<PathBuf> {
         .or_else(|| variable("HOME").map(|folder| folder.join(".cache/mcdropout")))
 }
 
-/// One 8-bit grey picture and when it was taken.
+/// One picture, in its own size, and when it was taken.
 #[derive(Clone, Debug, Default)]
 pub struct Frame {
     /// Pixels per row.
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// Luma, row-major, `width × height` bytes.
-    pub luma: Vec<u8>,
+    /// How its pixels lie in memory.
+    pub format: PixelFormat,
+    /// Row-major, without padding: `width × height` pixels.
+    pub pixels: Vec<u8>,
     /// When it was taken, since the source was opened: as the camera's driver says if it does, else
     /// when it came.
     pub captured: Duration,
@@ -64,8 +68,9 @@ impl Frame {
     ///
     /// # Errors
     /// If the sizes and the pixels do not fit together.
-    pub fn view(&self) -> Result<GrayFrame<'_>, ImageError> {
-        GrayFrame::new(self.width, self.height, self.width, &self.luma)
+    pub fn view(&self) -> Result<FrameView<'_>, ImageError> {
+        let stride = self.width * self.format.bytes();
+        FrameView::new(self.format, self.width, self.height, stride, &self.pixels)
     }
 }
 
@@ -165,20 +170,26 @@ enum Kind {
 #[derive(Debug)]
 pub struct Source {
     kind: Kind,
+    /// In what form pictures serve whoever reads them.
+    format: PixelFormat,
     /// When it was opened, by the clock in which drivers tell when a frame was taken.
     opened: Duration,
     stop: Arc<AtomicBool>,
 }
 
 impl Source {
-    /// Opens what `uri` names, a camera as it is. Setting `stop` ends a wait for frames, and with it
-    /// the source.
+    /// Opens what `uri` names, a camera as it is, for pictures of `format`. Setting `stop` ends a wait for
+    /// frames, and with it the source.
     ///
     /// # Errors
     /// If it does not exist, cannot be read, or holds no frames; one broken picture of a folder is
     /// told when its turn comes.
-    pub fn open(uri: &SourceUri, stop: &Arc<AtomicBool>) -> Result<Self, SourceError> {
-        Self::open_with(uri, &CameraOptions::default(), stop)
+    pub fn open(
+        uri: &SourceUri,
+        format: PixelFormat,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self, SourceError> {
+        Self::open_with(uri, format, &CameraOptions::default(), stop)
     }
 
     /// Opens what `uri` names, a camera with `options`.
@@ -188,6 +199,7 @@ impl Source {
     /// camera and they ask for something.
     pub fn open_with(
         uri: &SourceUri,
+        format: PixelFormat,
         options: &CameraOptions,
         stop: &Arc<AtomicBool>,
     ) -> Result<Self, SourceError> {
@@ -236,6 +248,7 @@ impl Source {
         };
         Ok(Self {
             kind,
+            format,
             opened,
             stop: Arc::clone(stop),
         })
@@ -309,14 +322,15 @@ impl Source {
                 };
                 *next += 1;
                 (frame.height, frame.width) = set.size();
-                frame.luma.clear();
-                frame.luma.extend_from_slice(image);
+                frame.format = PixelFormat::Grey8;
+                frame.pixels.clear();
+                frame.pixels.extend_from_slice(image);
             }
             Kind::Pictures { paths, .. } => {
                 let Some(path) = paths.next() else {
                     return Ok(Next::End);
                 };
-                *frame = read_picture(&path)?;
+                *frame = read_picture(&path, self.format)?;
             }
             Kind::Raw(raw) => {
                 if !raw.read(frame)? {
@@ -370,8 +384,12 @@ mod tests {
         std::fs::write(folder.path().join("b.pgm"), b"P5 2 1 255\n\x01\x02").expect("written");
         std::fs::write(folder.path().join("a.png"), b"").expect("written");
         std::fs::write(folder.path().join("notes.txt"), b"x").expect("written");
-        let mut source =
-            Source::open(&SourceUri::Path(folder.path().into()), &Arc::default()).expect("opened");
+        let mut source = Source::open(
+            &SourceUri::Path(folder.path().into()),
+            PixelFormat::Grey8,
+            &Arc::default(),
+        )
+        .expect("opened");
         assert_eq!(source.remaining(), Some(2));
         let mut frame = Frame::default();
         let error = source.next_frame(&mut frame).expect_err("a.png is empty");
@@ -381,7 +399,7 @@ mod tests {
         );
         assert!(source.next_frame(&mut frame).expect("b.pgm is fine"));
         assert_eq!(
-            (frame.width, frame.height, frame.luma.as_slice()),
+            (frame.width, frame.height, frame.pixels.as_slice()),
             (2, 1, &[1, 2][..])
         );
         assert!(!source.next_frame(&mut frame).expect("the end"));

@@ -1,9 +1,10 @@
-//! Pictures from files: PNG, JPEG, PGM/PPM, any size, colour turned to luma.
+//! Pictures from files: PNG, JPEG, PGM/PPM, any size.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use image::{ImageReader, Limits};
+use image::{DynamicImage, ImageReader, Limits};
+use shared::image::{PixelFormat, luma};
 
 use super::Frame;
 
@@ -48,23 +49,28 @@ pub fn is_picture(path: &Path) -> bool {
         })
 }
 
-/// Reads a picture as 8-bit luma. The format is told by the content, not the name.
+/// Reads a picture in `format`: luma, or red, green and blue. The file's format is told by its content, not
+/// its name.
 ///
 /// # Errors
 /// If the file cannot be read or decoded.
-pub fn read_picture(path: &Path) -> Result<Frame, PictureError> {
+pub fn read_picture(path: &Path, format: PixelFormat) -> Result<Frame, PictureError> {
     let bytes = std::fs::read(path).map_err(|error| PictureError::Read {
         path: path.to_owned(),
         error,
     })?;
-    decode_picture(bytes, path)
+    decode_picture(bytes, path, format)
 }
 
-/// Decodes the bytes of a picture as 8-bit luma; `path` names it in errors.
+/// Decodes the bytes of a picture in `format`; `path` names it in errors.
 ///
 /// # Errors
 /// If there are none, or they cannot be decoded.
-pub fn decode_picture(bytes: Vec<u8>, path: &Path) -> Result<Frame, PictureError> {
+pub fn decode_picture(
+    bytes: Vec<u8>,
+    path: &Path,
+    format: PixelFormat,
+) -> Result<Frame, PictureError> {
     let read = |error| PictureError::Read {
         path: path.to_owned(),
         error,
@@ -83,14 +89,28 @@ pub fn decode_picture(bytes: Vec<u8>, path: &Path) -> Result<Frame, PictureError
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     reader.limits(limits);
-    let picture = reader.decode().map_err(decode)?.into_luma8();
-    if picture.is_empty() {
+    let picture = reader.decode().map_err(decode)?;
+    if picture.width() == 0 || picture.height() == 0 {
         return Err(PictureError::NoPixels(path.to_owned()));
     }
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let (format, pixels) = match (format, picture) {
+        (_, DynamicImage::ImageLuma8(grey)) => (PixelFormat::Grey8, grey.into_raw()),
+        (PixelFormat::Grey8, colour) => {
+            // The library's own luma is that of Rec. 709.
+            let colours = colour.into_rgb8().into_raw();
+            let luma = colours.as_chunks().0.iter().map(|&colour| luma(colour));
+            (PixelFormat::Grey8, luma.collect())
+        }
+        (PixelFormat::Rgb8 | PixelFormat::Rgb565, colour) => {
+            (PixelFormat::Rgb8, colour.into_rgb8().into_raw())
+        }
+    };
     Ok(Frame {
-        width: picture.width() as usize,
-        height: picture.height() as usize,
-        luma: picture.into_raw(),
+        width,
+        height,
+        format,
+        pixels,
         captured: Duration::ZERO,
     })
 }
@@ -104,9 +124,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("misnamed.png");
         std::fs::write(&path, b"P6 2 1 255\n\xff\xff\xff\x00\x00\x00").expect("written");
-        let frame = read_picture(&path).expect("decoded");
+        let frame = read_picture(&path, PixelFormat::Grey8).expect("decoded");
         assert_eq!(
-            (frame.width, frame.height, frame.luma.as_slice()),
+            (frame.width, frame.height, frame.pixels.as_slice()),
             (2, 1, &[255, 0][..])
         );
     }
@@ -122,12 +142,14 @@ mod tests {
         ] {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).expect("written");
-            let message = read_picture(&path).expect_err(name).to_string();
+            let message = read_picture(&path, PixelFormat::Grey8)
+                .expect_err(name)
+                .to_string();
             assert!(
                 message.contains(name) && !message.contains('\n'),
                 "{message}"
             );
         }
-        assert!(read_picture(&folder.path().join("absent.png")).is_err());
+        assert!(read_picture(&folder.path().join("absent.png"), PixelFormat::Grey8).is_err());
     }
 }

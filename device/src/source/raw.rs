@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use shared::image::PixelFormat;
+
 use super::{Frame, SourceError};
 
 /// How long one wait for bytes lasts before the stop flag is looked at.
@@ -64,7 +66,8 @@ impl RawFrames {
     pub(super) fn read(&mut self, frame: &mut Frame) -> Result<bool, SourceError> {
         let expected = self.width * self.height;
         (frame.width, frame.height) = (self.width, self.height);
-        frame.luma.resize(expected, 0);
+        frame.format = PixelFormat::Grey8;
+        frame.pixels.resize(expected, 0);
         let mut got = 0;
         while got < expected {
             if self.stop.load(Ordering::Relaxed) {
@@ -75,7 +78,7 @@ impl RawFrames {
                 .map_err(io::Error::from)
                 .and_then(|ready| match ready {
                     0 => Err(ErrorKind::WouldBlock.into()),
-                    _ => self.pipe.read(&mut frame.luma[got..]),
+                    _ => self.pipe.read(&mut frame.pixels[got..]),
                 }) {
                 Ok(0) if got == 0 => return Ok(false),
                 Ok(0) => {
@@ -113,7 +116,7 @@ mod tests {
         let mut frame = Frame::default();
         for expected in [[1, 2, 3], [4, 5, 6]] {
             assert!(raw.read(&mut frame).expect("a whole frame"));
-            assert_eq!(frame.luma, expected);
+            assert_eq!(frame.pixels, expected);
         }
         assert!(matches!(
             raw.read(&mut frame),

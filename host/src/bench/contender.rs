@@ -12,11 +12,11 @@ use device::engine::ort::OrtEngine;
 use device::engine::ort::live::LiveOrt;
 use device::engine::provider::OrtOptions;
 use device::engine::tract::TractEngine;
-use device::inference::{Inference, MAX_CHANNELS, Settings};
+use device::inference::{Inference, Settings};
 use device::onnx::Model;
 use device::session::MAX_CLASSES;
 use serde::{Deserialize, Serialize};
-use shared::image::{Fit, FrameStatistics, Normalisation};
+use shared::image::{FrameStatistics, Preprocessing};
 use shared::stopping::{self, Delta};
 use shared::triage::Thresholds;
 
@@ -260,10 +260,9 @@ impl Adaptive {
             passes: setup.passes,
             adaptive: Some(Delta::DEFAULT),
             block: stopping::BLOCK,
-            // Inputs come normalised.
-            normalisation: [Normalisation::MNIST; MAX_CHANNELS],
+            // Inputs come prepared.
+            preprocessing: Preprocessing::default(),
             crop: None,
-            fit: Fit::default(),
             // No picture is flagged for what it looks like, so that the passes have to decide.
             thresholds: Thresholds {
                 max_predictive_entropy: thresholds.max_predictive_entropy,

@@ -98,9 +98,10 @@ impl Inputs {
         if (shape.channels, shape.height, shape.width) != (1, SIDE, SIDE) {
             bail!("the model takes {shape} images, and the data sets have 1x{SIDE}x{SIDE}");
         }
-        let [normalisation] = model.metadata().normalisation[..] else {
-            bail!("the model has one channel and several normalisations");
+        let Some(wanted) = model.metadata().preprocessing else {
+            bail!("the model does not say what becomes of a picture: see host adopt");
         };
+        let normalisation = wanted.normalisation[0];
         data.truncate(count);
         let inputs = (0..data.len()).map(|index| {
             let pixels = data.image(index).iter();

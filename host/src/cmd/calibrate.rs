@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use device::onnx::{Calibration, Model};
+use device::preprocessing::PreprocessingOptions;
 use device::signature::Kind;
 use serde_json::json;
 use shared::triage::Thresholds;
@@ -139,6 +140,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         adaptive: None,
         block: args.block,
         seed: Some(seed),
+        // What is promised is promised of what the file says.
+        preprocessing: PreprocessingOptions::default(),
     };
     let stop = stop_flag()?;
     let bar = progress_bar("judging", frames.len() as u64, 0);

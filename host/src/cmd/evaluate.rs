@@ -1,5 +1,6 @@
 //! `host evaluate`: how good a model's answers and its uncertainty are.
 
+use device::preprocessing::PreprocessingOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -105,6 +106,8 @@ pub struct Args {
     /// Seed of the dropout masks; the model's own if not given.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    preprocessing: PreprocessingOptions,
     /// Passes per batch of the engine; less takes less memory.
     #[arg(long, value_name = "B", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     block: u32,
@@ -147,6 +150,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         adaptive: args.adaptive.then_some(args.delta),
         block: args.block,
         seed: args.seed,
+        preprocessing: args.preprocessing.clone(),
     };
     let frames = Frames::load(
         &args.dataset,

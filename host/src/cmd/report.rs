@@ -1,5 +1,6 @@
 //! `host report`: what an evaluation and the studies find, as a page to look at.
 
+use device::preprocessing::PreprocessingOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +61,8 @@ pub struct Args {
     /// Seed of the dropout masks, and of how images are spoilt; if not given the model's own, and 0.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    preprocessing: PreprocessingOptions,
 }
 
 /// Writes the report.
@@ -93,6 +96,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         adaptive: None,
         block: args.passes.min(100),
         seed: args.seed,
+        preprocessing: args.preprocessing.clone(),
     };
     let limit = args.limit.map(|limit| limit as usize);
     let frames = Frames::load(&args.dataset, args.ood.as_ref(), limit)?;

@@ -15,7 +15,7 @@ use device::line_key;
 use device::serial::SerialLine;
 use device::source::{Frame, Source, SourceUri};
 use indicatif::ProgressBar;
-use shared::image::{Fit, GrayFrame, ImageError, resize};
+use shared::image::{FrameView, ImageError, Normalisation, PixelFormat, Preprocessing};
 use shared::wire::message::Hello;
 
 use super::long::{interrupted, progress_bar, stop_flag};
@@ -111,7 +111,7 @@ fn tolerance(text: &str) -> Result<f64, String> {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let stop = stop_flag()?;
     let seal = Seal::new(args.key.as_deref().map(line_key::read).transpose()?);
-    let mut source = Source::open(&args.source, &stop)?;
+    let mut source = Source::open(&args.source, PixelFormat::Grey8, &stop)?;
     let line = SerialLine::open(&args.port, args.baud, Arc::clone(&stop))?.give_up_after(STALL);
     let name = args.port.display().to_string();
     let mut board = Board::new(line, name, seal, args.baud, args.timeout, Arc::clone(&stop));
@@ -183,16 +183,11 @@ impl Input {
     }
 
     /// Brings a picture to this size.
-    fn prepare(&mut self, picture: &GrayFrame<'_>) -> Result<(), ImageError> {
+    fn prepare(&mut self, picture: &FrameView<'_>) -> Result<(), ImageError> {
         let (width, height) = (usize::from(self.width), usize::from(self.height));
-        resize(
-            picture,
-            None,
-            Fit::CenterCrop,
-            width,
-            height,
-            &mut self.luma,
-        )?;
+        let plan =
+            Preprocessing::grey(Normalisation::IDENTITY).plan(picture, None, (width, height))?;
+        plan.run(picture, &mut [], &mut self.luma)?;
         for (pixel, luma) in self.pixels.iter_mut().zip(&self.luma) {
             *pixel = (luma * 255.0).round() as u8;
         }
@@ -276,7 +271,7 @@ impl Sending<'_> {
                 self.exchange.answer(round_trip);
                 if let Some(check) = &mut self.check {
                     let (width, height) = (usize::from(*width), usize::from(*height));
-                    check.compare(&report, &GrayFrame::new(width, height, width, pixels)?)?;
+                    check.compare(&report, &FrameView::grey(width, height, pixels)?)?;
                 }
                 return Ok(Sent::Answered);
             }

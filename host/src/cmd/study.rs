@@ -2,6 +2,7 @@
 
 mod causes;
 
+use device::preprocessing::PreprocessingOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -63,6 +64,8 @@ struct Sampling {
     /// Seed of the dropout masks; the model's own if not given.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    preprocessing: PreprocessingOptions,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -268,6 +271,7 @@ impl Sampling {
             adaptive: None,
             block: passes.min(100),
             seed: self.seed,
+            preprocessing: self.preprocessing.clone(),
         };
         Ok((setup, self.dataset.load(split)?))
     }

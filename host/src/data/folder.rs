@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use device::source::{is_picture, read_picture};
-use shared::image::{Fit, resize};
+use shared::image::{Normalisation, PixelFormat, Preprocessing};
 
 use super::{DataError, Dataset, SIDE, Split};
 
@@ -191,17 +191,13 @@ fn entries(folder: &Path, keep: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, 
 
 fn read_image(path: &Path) -> Result<Vec<u8>, DataError> {
     let refuse = |error: shared::image::ImageError| DataError::content(path, error.to_string());
-    let picture = read_picture(path)?;
+    let picture = read_picture(path, PixelFormat::Grey8)?;
+    let view = picture.view().map_err(refuse)?;
     let mut luma = vec![0.0; SIDE * SIDE];
-    resize(
-        &picture.view().map_err(refuse)?,
-        None,
-        Fit::default(),
-        SIDE,
-        SIDE,
-        &mut luma,
-    )
-    .map_err(refuse)?;
+    Preprocessing::grey(Normalisation::IDENTITY)
+        .plan(&view, None, (SIDE, SIDE))
+        .and_then(|plan| plan.run(&view, &mut [], &mut luma))
+        .map_err(refuse)?;
     Ok(luma
         .iter()
         .map(|value| (value * 255.0).round() as u8)

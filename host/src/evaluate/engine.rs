@@ -8,6 +8,7 @@ use device::engine::provider::OrtOptions;
 use device::engine::tract::StandardEngine;
 use device::inference::{Inference, Settings};
 use device::onnx::Model;
+use device::preprocessing::PreprocessingOptions;
 use device::session::{AnyEngine, EngineKind, LinuxInference, Options, Session, is_plan};
 use shared::stopping::Delta;
 
@@ -60,6 +61,8 @@ pub struct Setup {
     pub block: u32,
     /// Seed of the masks; the model's own if `None`.
     pub seed: Option<u64>,
+    /// What becomes of a picture, where the model's file does not say it or something else is wanted.
+    pub preprocessing: PreprocessingOptions,
 }
 
 /// A model ready to judge frames.
@@ -84,6 +87,7 @@ impl Setup {
             threads: 1,
             block: self.block,
             seed: self.seed,
+            preprocessing: self.preprocessing.clone(),
             ..Options::default()
         };
         match self.engine {
@@ -126,9 +130,9 @@ impl Setup {
 
 #[cfg(feature = "train")]
 mod torch {
-    use device::inference::{Inference, MAX_CHANNELS, Settings};
+    use device::inference::{Inference, Settings};
     use device::session::LinuxInference;
-    use shared::image::Fit;
+    use shared::image::Preprocessing;
     use shared::triage::Thresholds;
 
     use super::{AnyEngine, Opened, Setup, weights_of};
@@ -143,9 +147,8 @@ mod torch {
             passes: setup.passes,
             adaptive: setup.adaptive,
             block: setup.block.min(setup.passes),
-            normalisation: [model.normalisation; MAX_CHANNELS],
+            preprocessing: Preprocessing::grey(model.normalisation),
             crop: None,
-            fit: Fit::default(),
             thresholds: model
                 .thresholds
                 .unwrap_or_else(|| Thresholds::uncalibrated(model.architecture.classes)),

@@ -9,7 +9,7 @@ use anyhow::Context;
 use device::engine::Engine;
 use device::inference::{Inference, Outcome, Settings};
 use device::session::{LinuxInference, MAX_CLASSES};
-use shared::image::GrayFrame;
+use shared::image::FrameView;
 use shared::stopping::Delta;
 use shared::uncertainty::Measures;
 
@@ -190,7 +190,7 @@ where
     let judge = |number: usize| -> anyhow::Result<T> {
         let (set, index) = frames.find(number);
         let mut judged = || -> anyhow::Result<_> {
-            let picture = GrayFrame::new(SIDE, SIDE, SIDE, set.images.image(index))?;
+            let picture = FrameView::grey(SIDE, SIDE, set.images.image(index))?;
             let frame = u32::try_from(number).context("frames are numbered in 32 bits")?;
             Ok(inference.judge(frame, &picture)?)
         };
@@ -206,8 +206,8 @@ mod tests {
     use std::convert::Infallible;
 
     use device::engine::InputShape;
-    use device::inference::{Buffers, MAX_CHANNELS};
-    use shared::image::{Fit, Normalisation};
+    use device::inference::Buffers;
+    use shared::image::{Normalisation, Preprocessing};
     use shared::triage::Thresholds;
 
     use super::*;
@@ -273,13 +273,13 @@ mod tests {
             passes: 3,
             adaptive: None,
             block: 3,
-            normalisation: [Normalisation::MNIST; MAX_CHANNELS],
+            preprocessing: Preprocessing::grey(Normalisation::MNIST),
             crop: None,
-            fit: Fit::default(),
             thresholds: Thresholds::OFF,
         };
         let buffers = Buffers {
             input: vec![0.0; Dataset::PIXELS],
+            scratch: Vec::new(),
             logits: vec![0.0; 6],
             record: Vec::new(),
         };

@@ -7,6 +7,8 @@ mod plan;
 use device::onnx::{Metadata, Model, OnnxError};
 use prost::Message;
 
+use shared::image::Preprocessing;
+
 use crate::lenet::TrainedModel;
 pub use plan::{PlanExport, to_plan};
 
@@ -46,7 +48,7 @@ pub fn to_onnx(model: &TrainedModel) -> Result<Vec<u8>, ExportError> {
     let sites = Model::from_bytes(&proto.encode_to_vec())?;
     let metadata = Metadata {
         labels: model.labels.clone(),
-        normalisation: vec![model.normalisation],
+        preprocessing: Some(Preprocessing::grey(model.normalisation)),
         seed: model.seed,
         thresholds: model.thresholds,
         calibration: model.calibration.clone(),
@@ -105,7 +107,10 @@ mod tests {
         assert_eq!(ratios, [0.5, 0.25, 0.125]);
         let metadata = read.metadata();
         assert_eq!(metadata.labels, model.labels);
-        assert_eq!(metadata.normalisation, [model.normalisation]);
+        assert_eq!(
+            metadata.preprocessing,
+            Some(Preprocessing::grey(model.normalisation))
+        );
         assert_eq!(metadata.seed, model.seed);
         assert_eq!(metadata.thresholds, model.thresholds);
         assert_eq!(metadata.calibration, model.calibration);

@@ -3,10 +3,9 @@
 use anyhow::Context;
 use device::engine::micro::{About, Ranges};
 use device::engine::native::Plan;
-use device::inference::MAX_CHANNELS;
 use device::onnx::Model;
-use device::session::normalisations;
-use shared::image::{Fit, GrayFrame, Normalisation, resize};
+use device::preprocessing::Preparer;
+use shared::image::FrameView;
 use shared::stopping::Delta;
 use shared::triage::Thresholds;
 
@@ -32,7 +31,9 @@ pub struct PlanExport {
 /// The model does not fit the device's own engines, or eight bits, or a plan file.
 pub fn to_plan(model: &Model, settings: &PlanExport) -> anyhow::Result<Vec<u8>> {
     let metadata = model.metadata();
-    let normalisation = normalisations(model)?;
+    let preprocessing = metadata
+        .preprocessing
+        .context("the model does not say what becomes of a picture: see host adopt")?;
     let about = About {
         model: model.crc32(),
         seed: metadata.seed,
@@ -41,42 +42,21 @@ pub fn to_plan(model: &Model, settings: &PlanExport) -> anyhow::Result<Vec<u8>> 
         thresholds: metadata
             .thresholds
             .unwrap_or_else(|| Thresholds::uncalibrated(model.classes())),
-        normalisation,
+        preprocessing,
         labels: metadata.labels.clone(),
     };
     let plan = Plan::from_model(model)?;
     let Some(images) = &settings.images else {
         return Ok(plan.to_file(&about)?);
     };
+    let mut preparer = Preparer::new(preprocessing, model.input_shape());
     let mut ranges = Ranges::new(plan, about)?;
     for index in 0..images.len() {
-        let input = input(model, &normalisation, images.image(index))
+        let picture = FrameView::grey(SIDE, SIDE, images.image(index))?;
+        let input = preparer
+            .prepare(&picture)
             .with_context(|| format!("image {index}"))?;
-        ranges.meet(&input, PASSES);
+        ranges.meet(input, PASSES);
     }
     Ok(ranges.to_file()?)
-}
-
-/// An image as the model reads it.
-fn input(
-    model: &Model,
-    normalisation: &[Normalisation; MAX_CHANNELS],
-    pixels: &[u8],
-) -> anyhow::Result<Vec<f32>> {
-    let shape = model.input_shape();
-    let picture = GrayFrame::new(SIDE, SIDE, SIDE, pixels)?;
-    let mut luma = vec![0.0; shape.height * shape.width];
-    resize(
-        &picture,
-        None,
-        Fit::default(),
-        shape.width,
-        shape.height,
-        &mut luma,
-    )?;
-    let mut input = vec![0.0; shape.len()];
-    for (channel, normalisation) in input.chunks_exact_mut(luma.len()).zip(normalisation) {
-        normalisation.apply(&luma, channel);
-    }
-    Ok(input)
 }

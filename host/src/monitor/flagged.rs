@@ -338,7 +338,8 @@ mod tests {
         assert_eq!(files.len(), 2);
         let name = files[0].file_name().expect("a name").to_string_lossy();
         assert!(name.contains("-frame000004-unfamiliar-"), "{name}");
-        let read = device::source::read_picture(&files[0]).expect("a picture");
+        let read = device::source::read_picture(&files[0], shared::image::PixelFormat::Grey8)
+            .expect("a picture");
         let shades: Vec<_> = files
             .iter()
             .map(|file| image::open(file).expect("PNG").to_luma8().as_raw()[0])

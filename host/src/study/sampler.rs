@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, ensure};
 use device::engine::Engine;
 use device::session::LinuxInference;
-use shared::image::{FrameStatistics, GrayFrame};
+use shared::image::{FrameStatistics, FrameView};
 use shared::triage::Thresholds;
 
 use crate::data::{Dataset, SIDE};
@@ -70,7 +70,7 @@ impl Sampler {
 
     /// All passes over an image of [`SIDE`] × [`SIDE`] luma pixels; `frame` numbers the masks.
     pub(super) fn sample(&mut self, frame: u32, pixels: &[u8]) -> anyhow::Result<Passes<'_>> {
-        let picture = GrayFrame::new(SIDE, SIDE, SIDE, pixels)?;
+        let picture = FrameView::grey(SIDE, SIDE, pixels)?;
         let statistics = self.inference.begin(frame, &picture)?;
         let engine = self.inference.engine_mut();
         engine.sample(0..self.passes, &mut self.logits)?;

@@ -66,17 +66,37 @@ impl FrameStatistics {
             "{} values are no {width}×{height} image",
             luma.len()
         );
-        if luma.len() <= usize::from(u16::MAX / 2) {
-            Self::count::<u16>(luma, width, height)
+        Self::of_luma(luma, width, (width, height))
+    }
+
+    /// As [`FrameStatistics::measure`], of the `size` (width, height) at the beginning of a plane whose
+    /// rows are `stride` values apart.
+    pub(super) fn of_luma(plane: &[f32], stride: usize, size: (usize, usize)) -> Self {
+        Self::of(|at| level(plane[at]), stride, size)
+    }
+
+    /// As [`FrameStatistics::of_luma`], of the luma of red, green and blue, each rounded to a level first.
+    pub(super) fn of_colour(planes: [&[f32]; 3], stride: usize, size: (usize, usize)) -> Self {
+        Self::of(
+            |at| super::luma(planes.map(|plane| level(plane[at]))),
+            stride,
+            size,
+        )
+    }
+
+    fn of(levels: impl Fn(usize) -> u8, stride: usize, (width, height): (usize, usize)) -> Self {
+        if width * height <= usize::from(u16::MAX / 2) {
+            Self::count::<u16>(levels, stride, width, height)
         } else {
-            Self::count::<u32>(luma, width, height)
+            Self::count::<u32>(levels, stride, width, height)
         }
     }
 
-    /// Measures with counters that have room for twice the number of pixels.
+    /// Measures with counters that have room for twice the number of pixels; `levels` gives the level of
+    /// the pixel at a place, and rows are `stride` places apart.
     // Within its caller, it would hold its stack while the passes run.
     #[inline(never)]
-    fn count<T>(luma: &[f32], width: usize, height: usize) -> Self
+    fn count<T>(levels: impl Fn(usize) -> u8, stride: usize, width: usize, height: usize) -> Self
     where
         T: AddAssign + Copy + Default + From<bool> + Into<u64>,
     {
@@ -85,12 +105,13 @@ impl FrameStatistics {
         let mut pixels = [T::default(); LEVELS];
         let mut even = [T::default(); LEVELS];
         let mut steps = [T::default(); LEVELS];
-        let mut above = &luma[..width];
-        for row in luma.chunks_exact(width) {
+        for y in 0..height {
+            let row = y * stride;
             // Where there is no neighbour, a pixel is its own: they do not differ.
-            let mut left = level(row[0]);
-            for (&here, &above) in row.iter().zip(above) {
-                let (here, above) = (level(here), level(above));
+            let above = row - if y == 0 { 0 } else { stride };
+            let mut left = levels(row);
+            for x in 0..width {
+                let (here, above) = (levels(row + x), levels(above + x));
                 let (across, down) = (here.abs_diff(left), here.abs_diff(above));
                 pixels[usize::from(here)] += one;
                 even[usize::from(here)] += T::from(across.max(down) <= Self::EVEN);
@@ -98,10 +119,9 @@ impl FrameStatistics {
                 steps[usize::from(down)] += one;
                 left = here;
             }
-            above = row;
         }
 
-        let count = luma.len() as u64;
+        let count = (width * height) as u64;
         let pairs = (height * (width - 1) + width * (height - 1)) as u64;
         let black = first(pixels.iter(), count.div_ceil(20));
         let white = LEVELS - 1 - first(pixels.iter().rev(), count.div_ceil(50));
@@ -159,13 +179,19 @@ fn first<'a, T: Copy + Into<u64> + 'a>(
     last
 }
 
-/// The affine map from luma to what the model was trained on.
+/// The affine map from a plane's values to what the model was trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Normalisation {
     /// Subtracted first.
     pub mean: f32,
     /// Divided by; not 0.
     pub standard_deviation: f32,
+}
+
+impl Default for Normalisation {
+    fn default() -> Self {
+        Self::IDENTITY
+    }
 }
 
 impl Normalisation {

@@ -8,7 +8,7 @@
 //!
 //! Sizes are decimal, pixels two hexadecimal digits each with the padding of rows, values f32 bits.
 
-use shared::image::{Fit, FrameStatistics, GrayFrame, resize};
+use shared::image::{FrameStatistics, FrameView, Geometry, PixelFormat, Preprocessing};
 
 use crate::Mismatch;
 use crate::words::{Words, lines};
@@ -60,9 +60,9 @@ fn prepared<'a>(
     luma: &'a mut [f32; MAX_PIXELS],
 ) -> Option<(&'a [f32], FrameStatistics)> {
     let (width, height, stride) = (words.decimal()?, words.decimal()?, words.decimal()?);
-    let fit = match words.text()? {
-        "crop" => Fit::CenterCrop,
-        "stretch" => Fit::Stretch,
+    let geometry = match words.text()? {
+        "crop" => Geometry::CenterCrop,
+        "stretch" => Geometry::Stretch,
         _ => return None,
     };
     let (to_width, to_height) = (words.decimal()?, words.decimal()?);
@@ -74,9 +74,16 @@ fn prepared<'a>(
     for (byte, pair) in bytes.get_mut(..pairs.len())?.iter_mut().zip(pairs) {
         *byte = u8::from_str_radix(core::str::from_utf8(pair).ok()?, 16).ok()?;
     }
-    let frame = GrayFrame::new(width, height, stride, &bytes[..pairs.len()]).ok()?;
+    let bytes = &bytes[..pairs.len()];
+    let frame = FrameView::new(PixelFormat::Grey8, width, height, stride, bytes).ok()?;
     let luma = luma.get_mut(..to_width.checked_mul(to_height)?)?;
-    resize(&frame, None, fit, to_width, to_height, luma).ok()?;
-    let statistics = FrameStatistics::measure(luma, to_width, to_height);
+    let preprocessing = Preprocessing {
+        geometry,
+        ..Preprocessing::default()
+    };
+    let plan = preprocessing
+        .plan(&frame, None, (to_width, to_height))
+        .ok()?;
+    let statistics = plan.run(&frame, &mut [], luma).ok()?;
     Some((luma, statistics))
 }

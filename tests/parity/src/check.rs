@@ -8,10 +8,10 @@ use device::engine::Engine as _;
 use device::engine::native::{Level, NativeEngine, Plan};
 use device::engine::ort::OrtEngine;
 use device::engine::tract::TractEngine;
-use device::inference::{Inference, MAX_CHANNELS, Settings};
+use device::inference::{Inference, Settings};
 use device::onnx::Model;
 use device::session::{AnyEngine, LinuxInference, MAX_CLASSES};
-use shared::image::{Fit, FrameStatistics, Normalisation};
+use shared::image::{FrameStatistics, Preprocessing};
 use shared::mask::MaskSource;
 use shared::triage::Thresholds;
 use shared::uncertainty::{Measures, PassAccumulator};
@@ -228,9 +228,9 @@ fn inference(
         adaptive: None,
         block: BLOCK.min(passes),
         // Inputs come normalised.
-        normalisation: [Normalisation::MNIST; MAX_CHANNELS],
+        // Inputs come prepared.
+        preprocessing: Preprocessing::default(),
         crop: None,
-        fit: Fit::default(),
         thresholds,
     };
     Ok(Inference::allocated(engine, settings)?)

@@ -177,6 +177,11 @@ fn models(write: Write<'_>) -> Result<()> {
         "normalisation",
         br#"[{"mean":0.13,"standard_deviation":0.31}]"#,
     )?;
+    write(
+        "metadata",
+        "preprocessing",
+        br#"{"channels":"grey","geometry":{"letterbox":114},"interpolation":"bicubic","range":"symmetric","mean":[0.5],"standard_deviation":[0.25]}"#,
+    )?;
     write("metadata", "calibration", br#"{"method":"learn-then-test, binomial","max_risk":0.01,"delta":0.05,"unusual":0.025,"data":"mnist:test","tuning":2000,"frames":8000,"clips":null,"accepted":7800,"errors":20,"coverage":0.975,"p_value":0.01,"passes":100,"engine":"native","seed":0}"#)
 }
 

@@ -1,7 +1,7 @@
 //! What the loop needs of a board.
 
 use embedded_io::{Read, ReadReady, Write};
-use shared::image::GrayFrame;
+use shared::image::FrameView;
 use shared::wire::message::Notice;
 
 /// A board, set up and ready.
@@ -56,10 +56,10 @@ pub trait Watchdog {
 ///
 /// A driver starts taking pictures (by DMA, into a buffer of its own) when it is made, and hands
 /// over the newest here. Its frames are numbered from 0. Pictures of any size will do: the model's
-/// input is cut out and scaled as on Linux ([`shared::image::resize`]).
+/// input is made of them as on Linux ([`shared::image::Preprocessing`]).
 pub trait Camera {
     /// The picture taken since the last call, if there is one. Must not wait.
-    fn capture(&mut self) -> Option<GrayFrame<'_>>;
+    fn capture(&mut self) -> Option<FrameView<'_>>;
 }
 
 /// For boards whose frames come over the line.
@@ -67,7 +67,7 @@ pub trait Camera {
 pub struct NoCamera;
 
 impl Camera for NoCamera {
-    fn capture(&mut self) -> Option<GrayFrame<'_>> {
+    fn capture(&mut self) -> Option<FrameView<'_>> {
         None
     }
 }

@@ -5,7 +5,7 @@ use core::fmt;
 use device::engine::Engine as _;
 use device::engine::micro::{self, Micro, MicroError, PlanFile, PlanFileError};
 use device::inference::{Buffers, Inference, Settings, Timing};
-use shared::image::{Fit, GrayFrame};
+use shared::image::FrameView;
 use shared::wire::delivery::Guarantee;
 use shared::wire::message::{
     Hello, MAX_LABELS, Notice, NoticeCode, Report, SCHEMA_HASH, shortened,
@@ -76,7 +76,7 @@ impl<'m> Judge<'m> {
         &mut self,
         frame: u32,
         captured_us: u64,
-        picture: &GrayFrame<'_>,
+        picture: &FrameView<'_>,
     ) -> Result<Report, Notice> {
         self.inference
             .judge(frame, picture)
@@ -108,9 +108,9 @@ fn prepare<'m>(
         passes: plan.passes(),
         adaptive: plan.adaptive(),
         block: 1,
-        normalisation: plan.normalisation(),
+        // A plan that was parsed has one.
+        preprocessing: plan.preprocessing().unwrap_or_default(),
         crop: None,
-        fit: Fit::CenterCrop,
         thresholds: plan.thresholds(),
     };
     let parts = memory.split(&plan, &settings).map_err(|error| {

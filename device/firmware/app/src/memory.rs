@@ -81,6 +81,8 @@ impl Memory {
             buffers: Buffers {
                 // The engine has room for it.
                 input: &mut [],
+                // Frames have the size of the input.
+                scratch: &mut [],
                 logits: bytemuck::cast_slice_mut(logits),
                 record: bytemuck::cast_slice_mut(record),
             },

@@ -6,7 +6,7 @@
 use device::inference::Tally;
 use embedded_hal::digital::{OutputPin, PinState};
 use heapless::String;
-use shared::image::GrayFrame;
+use shared::image::FrameView;
 use shared::triage::Verdict;
 use shared::wire::message::{Echo, Message, Notice, NoticeCode, Report};
 
@@ -210,7 +210,7 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
                 crate::provoke::obey(received.frame);
                 let (width, height) = (received.width.into(), received.height.into());
                 // A whole frame has exactly as many pixels as its size says.
-                if let Ok(picture) = GrayFrame::new(width, height, width, received.pixels) {
+                if let Ok(picture) = FrameView::grey(width, height, received.pixels) {
                     self.desk.judge(received.frame, &picture);
                 }
             }
@@ -229,7 +229,7 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
 impl<L: Line, F: OutputPin, C: Clock> Desk<'_, L, F, C> {
     /// Judges a picture that is whole now, and reports.
     #[inline(never)]
-    fn judge(&mut self, frame: u32, picture: &GrayFrame<'_>) {
+    fn judge(&mut self, frame: u32, picture: &FrameView<'_>) {
         let captured_us = self.clock.now_us();
         let outcome = match &mut self.judge {
             Ok(judge) => judge.judge(frame, captured_us, picture),

@@ -131,9 +131,8 @@ fn all<'i, N: Number>(
         passes: plan.passes().min(PASSES),
         adaptive: plan.adaptive(),
         block: BLOCK,
-        normalisation: plan.normalisation(),
+        preprocessing: plan.preprocessing().ok_or("no preprocessing")?,
         crop: None,
-        fit: Fit::default(),
         thresholds: plan.thresholds(),
     };
     let delta = settings.adaptive.take().unwrap_or(Delta::DEFAULT);
@@ -143,6 +142,7 @@ fn all<'i, N: Number>(
     }
     let buffers = Buffers {
         input: &mut [][..],
+        scratch: &mut [][..],
         logits: &mut logits[..],
         record: &mut record[..],
     };
@@ -155,8 +155,7 @@ fn all<'i, N: Number>(
     let shape = plan.input();
 
     for (frame, image) in (0..).zip(images) {
-        let picture = GrayFrame::new(shape.width, shape.height, shape.width, image)
-            .map_err(|_| "an image")?;
+        let picture = FrameView::grey(shape.width, shape.height, image).map_err(|_| "an image")?;
         inference.set_adaptive(None);
         let (whole, outcome) = counter.of(|| inference.judge(frame, &picture));
         let all = outcome.map_err(|_| "a frame")?;
@@ -171,7 +170,8 @@ fn all<'i, N: Number>(
             *value = luma;
         }
         let input = &mut input[..image.len()];
-        plan.normalisation()[0].apply_in_place(input);
+        let wanted = plan.preprocessing().ok_or("no preprocessing")?;
+        wanted.normalisation[0].apply_in_place(input);
         let (stem, begun) = counter.of(|| engine.begin(frame, input));
         begun.map_err(|_| "the engine")?;
         let _ = writeln!(out, "frame {frame} stem {stem}");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use device::source::{CameraOptions, LiveState, PixelFormat};
+use device::source::{CameraFormat, CameraOptions, LiveState};
 use shared::image::Rect;
 use shared::wire::message::{Message, Notice, NoticeCode, shortened};
 
@@ -23,7 +23,7 @@ pub(super) struct CameraArgs {
     camera_fps: Option<f64>,
     /// Form of a camera's pictures: grey, nv12, nv12m, yuyv or mjpeg; the first that it has, if not given.
     #[arg(long, value_name = "FORMAT")]
-    camera_format: Option<PixelFormat>,
+    camera_format: Option<CameraFormat>,
     /// Set a camera's controls before it starts, in this order, by the names that v4l2-ctl gives them.
     #[arg(long = "control", value_name = "NAME=VALUE,…", value_delimiter = ',', value_parser = control)]
     controls: Vec<(String, i32)>,

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use device::inference::{InferenceError, Outcome};
 use device::session::{MAX_CLASSES, Session};
-use shared::image::GrayFrame;
+use shared::image::FrameView;
 use shared::wire::message::{Message, Notice, NoticeCode, shortened};
 
 use super::link::Link;
@@ -95,7 +95,7 @@ impl Models {
         args: &Args,
         link: &mut Link,
         number: u32,
-        picture: &GrayFrame<'_>,
+        picture: &FrameView<'_>,
     ) -> anyhow::Result<Outcome<MAX_CLASSES>> {
         let judged = self.session.inference.judge(number, picture);
         match judged {

@@ -1,13 +1,15 @@
 //! Pictures of flagged frames.
 
 use device::inference::Settings;
-use shared::image::{self, GrayFrame};
+use shared::image::{
+    Channels, FrameView, Geometry, ImageError, Normalisation, Preprocessing, Rect, ValueRange,
+};
 use shared::wire::message::Thumbnail;
 
 /// Makes pictures for the host.
 #[derive(Debug, Default)]
 pub(super) struct Thumbnails {
-    luma: Vec<f32>,
+    scratch: Vec<u32>,
     left_out: u32,
 }
 
@@ -17,31 +19,48 @@ impl Thumbnails {
     pub(super) fn parts(
         &mut self,
         frame: u32,
-        picture: &GrayFrame<'_>,
+        picture: &FrameView<'_>,
         (rows, columns): (usize, usize),
         settings: &Settings,
-    ) -> Result<impl Iterator<Item = Thumbnail> + use<>, image::ImageError> {
+    ) -> Result<impl Iterator<Item = Thumbnail> + use<>, ImageError> {
         let (height, width) = fitting(rows, columns);
-        self.luma.resize(height * width, 0.0);
-        image::resize(
-            picture,
-            settings.crop,
-            settings.fit,
-            width,
-            height,
-            &mut self.luma,
-        )?;
-        let luma: Vec<u8> = self
-            .luma
-            .iter()
-            .map(|luma| (luma * 255.0).round() as u8)
-            .collect();
+        let seen = Preprocessing {
+            channels: Channels::Grey,
+            range: ValueRange::Unit,
+            normalisation: Default::default(),
+            ..settings.preprocessing
+        };
+        let mut luma = self.prepare(&seen, picture, settings.crop, (columns, rows))?;
+        if (height, width) != (rows, columns) {
+            let seen = FrameView::grey(columns, rows, &luma)?;
+            let smaller = Preprocessing {
+                geometry: Geometry::Stretch,
+                ..Preprocessing::grey(Normalisation::IDENTITY)
+            };
+            luma = self.prepare(&smaller, &seen, None, (width, height))?;
+        }
         let mut sent = 0;
         Ok(std::iter::from_fn(move || {
             let part = Thumbnail::part(frame, (width as u8, height as u8), &luma, sent)?;
             sent += part.pixels.len();
             Some(part)
         }))
+    }
+
+    /// Luma of what `wanted` makes of a picture.
+    fn prepare(
+        &mut self,
+        wanted: &Preprocessing,
+        picture: &FrameView<'_>,
+        crop: Option<Rect>,
+        (width, height): (usize, usize),
+    ) -> Result<Vec<u8>, ImageError> {
+        let plan = wanted.plan(picture, crop, (width, height))?;
+        self.scratch.resize(plan.scratch_length(), 0);
+        let mut luma = vec![0.0; width * height];
+        plan.run(picture, &mut self.scratch, &mut luma)?;
+        let level = |luma: &f32| (luma * 255.0).round() as u8;
+        Ok(luma.iter().map(level).collect())
     }
 
     /// Counts a picture that there was no room for.
@@ -68,8 +87,6 @@ fn fitting(rows: usize, columns: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use device::inference::MAX_CHANNELS;
-    use shared::image::{Fit, Normalisation};
     use shared::triage::Thresholds;
 
     use super::*;
@@ -80,13 +97,12 @@ mod tests {
             passes: 1,
             adaptive: None,
             block: 1,
-            normalisation: [Normalisation::MNIST; MAX_CHANNELS],
+            preprocessing: Preprocessing::grey(Normalisation::MNIST),
             crop: None,
-            fit: Fit::CenterCrop,
             thresholds: Thresholds::OFF,
         };
         let luma: Vec<u8> = (0..28 * 28).map(|pixel| (pixel % 256) as u8).collect();
-        let picture = GrayFrame::new(28, 28, 28, &luma).expect("whole");
+        let picture = FrameView::grey(28, 28, &luma).expect("whole");
         let mut thumbnails = Thumbnails::default();
         let parts = thumbnails.parts(7, &picture, (28, 28), &settings);
         let mut whole = vec![0; luma.len()];

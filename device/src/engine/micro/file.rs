@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use shared::image::Normalisation;
+use shared::image::{Channels, Geometry, Interpolation, Normalisation, Preprocessing, ValueRange};
 use shared::mask::KeepProbability;
 use shared::stopping::Delta;
 use shared::triage::Thresholds;
@@ -22,14 +22,14 @@ pub(super) const VERSION: u16 = 1;
 /// What the rest looks like; its CRC-32 is the schema that file and reader must share.
 const LAYOUT: &str = "schema:u32 model:u32 seed:u64 delta:f64 passes:u32 height:u16 width:u16 \
     classes:u16 labels:u8 sites:u8 stem:u8 head:u8 \
-    format:u8 channels:u8 input_scale:f32 input_zero:f32 thresholds:9xf32 normalisation:4x(f32 f32) weights_at:u32 weights:u32 labels:16xu8 \
+    format:u8 channels:u8 input_scale:f32 input_zero:f32 thresholds:9xf32 normalisation:4x(f32 f32) planes:u8 geometry:u8 interpolation:u8 range:u8 geometry_value:u16 reserved:u16 weights_at:u32 weights:u32 labels:16xu8 \
     sites:(number:u32 keep:u32 elements:u32) operations:32xu16 weights:[column][row][input][output]";
 /// CRC-32 of [`LAYOUT`].
 pub(super) const SCHEMA: u32 = crc32(LAYOUT.as_bytes());
 /// Bytes that the checksum does not cover: those up to itself.
 pub(super) const UNCOVERED: usize = 16;
 /// Bytes before the labels.
-pub(super) const HEADER: usize = 140;
+pub(super) const HEADER: usize = 148;
 /// Bytes of a label.
 pub(super) const LABEL: usize = 16;
 /// Bytes of a site.
@@ -278,9 +278,14 @@ impl<'a> PlanFile<'a> {
         if self.thresholds().validate().is_err() {
             return Err("a threshold is not a number");
         }
-        if !self.normalisation().iter().all(Normalisation::is_valid) {
-            return Err("the normalisation");
-        }
+        let InputShape {
+            channels,
+            height,
+            width,
+        } = self.header.input;
+        self.preprocessing()
+            .filter(|wanted| wanted.validate(channels, height, width).is_ok())
+            .ok_or("what becomes of a picture")?;
         if self.passes() == 0 {
             return Err("zero passes");
         }
@@ -391,13 +396,29 @@ impl<'a> PlanFile<'a> {
         thresholds
     }
 
-    /// From luma to input, per channel.
+    /// What becomes of a picture before the network sees it; `None` only of a plan that was never checked.
     #[must_use]
-    pub fn normalisation(&self) -> [Normalisation; MAX_CHANNELS] {
+    pub fn preprocessing(&self) -> Option<Preprocessing> {
         let mut reader = self.at(100);
-        [(); MAX_CHANNELS].map(|()| Normalisation {
+        let normalisation = [(); MAX_CHANNELS].map(|()| Normalisation {
             mean: reader.f32(),
             standard_deviation: reader.f32(),
+        });
+        let [channels, geometry, interpolation, range] = [(); 4].map(|()| usize::from(reader.u8()));
+        let value = reader.u16();
+        let geometry = match geometry {
+            0 => Geometry::CenterCrop,
+            1 => Geometry::Stretch,
+            2 => Geometry::Letterbox(u8::try_from(value).ok()?),
+            3 => Geometry::ShortSide(value),
+            _ => return None,
+        };
+        Some(Preprocessing {
+            channels: Channels::ALL.get(channels)?.1,
+            geometry,
+            interpolation: Interpolation::ALL.get(interpolation)?.1,
+            range: ValueRange::ALL.get(range)?.1,
+            normalisation,
         })
     }
 

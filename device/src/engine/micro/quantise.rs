@@ -239,14 +239,16 @@ impl Ranges {
         Some(order)
     }
 
-    /// Luma has 256 steps, so the input has these: nothing is lost.
+    /// A pixel has 256 steps, so an input of planes that are normalised alike has these: nothing is lost.
     fn input_scale(&self) -> [f32; 2] {
         let channels = self.plan.program().input.channels;
+        let wanted = &self.about.preprocessing;
+        let [black, white] = wanted.range.ends();
         let (mut low, mut high) = (0.0_f32, 0.0_f32);
-        for normalisation in &self.about.normalisation[..channels] {
-            let of = |luma: f32| (luma - normalisation.mean) / normalisation.standard_deviation;
-            low = low.min(of(0.0));
-            high = high.max(of(1.0));
+        for normalisation in &wanted.normalisation[..channels] {
+            let of = |value: f32| (value - normalisation.mean) / normalisation.standard_deviation;
+            low = low.min(of(black));
+            high = high.max(of(white));
         }
         let step = (high - low) / LARGEST_VALUE as f32;
         [step, -low / step]

@@ -3,7 +3,7 @@
 use std::vec;
 use std::vec::Vec;
 
-use shared::image::Normalisation;
+use shared::image::{Normalisation, Preprocessing};
 use shared::mask::MaskSource;
 use shared::stopping::Delta;
 use shared::triage::Thresholds;
@@ -24,7 +24,7 @@ fn about() -> About {
         passes: 32,
         adaptive: Some(Delta::DEFAULT),
         thresholds: Thresholds::uncalibrated(10),
-        normalisation: [Normalisation::MNIST; 4],
+        preprocessing: Preprocessing::grey(Normalisation::MNIST),
         labels: vec!["zero".into(), "a label that is rather long".into()],
     }
 }
@@ -231,7 +231,7 @@ fn a_file_says_what_was_written() {
     assert_eq!((plan.model(), plan.seed()), (about.model, about.seed));
     assert_eq!((plan.passes(), plan.adaptive()), (32, Some(Delta::DEFAULT)));
     assert_eq!(plan.thresholds(), about.thresholds);
-    assert_eq!(plan.normalisation(), about.normalisation);
+    assert_eq!(plan.preprocessing(), Some(about.preprocessing));
     assert_eq!(
         plan.labels().collect::<Vec<_>>(),
         ["zero", "a label that is "]

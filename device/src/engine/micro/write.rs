@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use shared::image::Normalisation;
+use shared::image::{Geometry, Preprocessing};
 use shared::mask::KeepProbability;
 use shared::stopping::Delta;
 use shared::triage::{Cause, Thresholds};
@@ -15,7 +15,6 @@ use super::owned::OwnedPlan;
 use super::record::{of_op, of_pick, of_site};
 use crate::engine::InputShape;
 use crate::engine::native::{Conv, Op, Pick, Plan};
-use crate::inference::MAX_CHANNELS;
 
 /// What a plan file says beside the network.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +29,8 @@ pub struct About {
     pub adaptive: Option<Delta>,
     /// What is accepted.
     pub thresholds: Thresholds,
-    /// From luma to input.
-    pub normalisation: [Normalisation; MAX_CHANNELS],
+    /// What becomes of a picture before the network sees it.
+    pub preprocessing: Preprocessing,
     /// Names of the classes; what does not fit 16 bytes is cut off.
     pub labels: Vec<String>,
 }
@@ -132,10 +131,26 @@ impl Image<'_> {
         for cause in Cause::ALL {
             covered.extend(limits[cause.index()].1.to_le_bytes());
         }
-        for normalisation in about.normalisation {
+        let wanted = &about.preprocessing;
+        for normalisation in wanted.normalisation {
             covered.extend(normalisation.mean.to_le_bytes());
             covered.extend(normalisation.standard_deviation.to_le_bytes());
         }
+        let (geometry, value) = match wanted.geometry {
+            Geometry::CenterCrop => (0, 0),
+            Geometry::Stretch => (1, 0),
+            Geometry::Letterbox(value) => (2, u16::from(value)),
+            Geometry::ShortSide(side) => (3, side),
+        };
+        // The places in `ALL`, by which they are read.
+        covered.extend([
+            wanted.channels as u8,
+            geometry,
+            wanted.interpolation as u8,
+            wanted.range as u8,
+        ]);
+        covered.extend(value.to_le_bytes());
+        covered.extend([0; 2]);
         covered.extend(u32::try_from(at).ok()?.to_le_bytes());
         covered.extend(u32::try_from(self.weights.len()).ok()?.to_le_bytes());
         debug_assert_eq!(UNCOVERED + covered.len(), HEADER);

@@ -2,7 +2,7 @@ use super::build::{Form, smallest};
 use super::{load, refusal};
 use crate::onnx::{Calibration, Metadata, Model};
 use prost::Message as _;
-use shared::image::Normalisation;
+use shared::image::{Normalisation, Preprocessing};
 use shared::triage::Thresholds;
 use tract_onnx::pb::StringStringEntryProto;
 
@@ -43,7 +43,7 @@ fn what_a_file_does_not_say_has_defaults() {
     let model = load(&with(&[("other", "left alone")]));
     let metadata = model.metadata();
     assert_eq!(metadata.labels, ["0", "1", "2"]);
-    assert_eq!(metadata.normalisation, [Normalisation::IDENTITY]);
+    assert_eq!(metadata.preprocessing, None);
     assert_eq!(
         (metadata.seed, metadata.thresholds, &metadata.training),
         (0, None, &None)
@@ -55,7 +55,7 @@ fn written_metadata_reads_back() {
     let plain = with(&[("other", "left alone"), ("mcdropout.seed", "5")]);
     let metadata = Metadata {
         labels: ["cat", "dog", "\"quoted\""].map(String::from).to_vec(),
-        normalisation: vec![Normalisation::MNIST],
+        preprocessing: Some(Preprocessing::grey(Normalisation::MNIST)),
         seed: u64::MAX,
         thresholds: Some(Thresholds::uncalibrated(3)),
         calibration: Some(calibration()),
@@ -63,7 +63,7 @@ fn written_metadata_reads_back() {
     };
     let mut written = plain.model.clone();
     metadata
-        .write(&mut written, load(&plain).sites())
+        .write(&mut written, 1, load(&plain).sites())
         .expect("written");
     let model = Model::from_bytes(&written.encode_to_vec()).expect("a model");
     assert_eq!(model.metadata(), &metadata);
@@ -77,7 +77,7 @@ fn written_metadata_reads_back() {
     assert_eq!((count("other"), count("mcdropout.seed")), (1, 1));
     // The parts carry it too, with the sites.
     for part in [model.stem(), model.head(), model.masks_as_inputs()] {
-        let read = Metadata::read(&part.metadata_props).expect("metadata");
+        let read = Metadata::read(&part.metadata_props, 1).expect("metadata");
         assert_eq!(read, metadata);
         let sites = part
             .metadata_props
@@ -190,11 +190,32 @@ fn metadata_that_cannot_be_meant_is_refused() {
         ),
         ("mcdropout.labels", "a, b, c", "cannot be read"),
         ("mcdropout.seed", "-1", "cannot be read"),
-        ("mcdropout.normalisation", "[]", "0 entries"),
+        ("mcdropout.normalisation", "[]", "one for the one channel"),
+        ("mcdropout.preprocessing", "{}", "missing field"),
+        (
+            "mcdropout.preprocessing",
+            "{\"channels\": \"rgb\"}",
+            "1 channels, which are not rgb",
+        ),
+        (
+            "mcdropout.preprocessing",
+            "{\"channels\": \"grey\", \"mean\": [0.1, 0.2]}",
+            "2 values of the mean for 1 channels",
+        ),
+        (
+            "mcdropout.preprocessing",
+            "{\"channels\": \"grey\", \"standard_deviation\": [0.0]}",
+            "deviation above 0",
+        ),
+        (
+            "mcdropout.preprocessing",
+            "{\"channels\": \"grey\", \"geometry\": {\"short-side\": 1}}",
+            "less than the model's input",
+        ),
         (
             "mcdropout.normalisation",
             "[{\"mean\": 0.5, \"standard_deviation\": 0.0}]",
-            "standard deviation 0",
+            "deviation above 0",
         ),
         ("mcdropout.thresholds", "{}", "missing field"),
         ("mcdropout.calibration", "{}", "missing field"),

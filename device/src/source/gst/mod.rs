@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 pub use self::y4m::{NoStream, Reader as Y4m};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use shared::image::PixelFormat;
+
 use super::live::{Camera, Stream};
 use super::{CameraError, Frame, LiveState, Next};
 use crate::machine::monotonic;
@@ -260,7 +262,8 @@ impl Stream for Playing {
     ) -> Result<Next, CameraError> {
         let until = Instant::now() + wait;
         loop {
-            match self.reader.frame(&mut frame.luma, self.ended) {
+            frame.format = PixelFormat::Grey8;
+            match self.reader.frame(&mut frame.pixels, self.ended) {
                 Ok(true) => {
                     if let Ok(Some(size)) = self.reader.size() {
                         (frame.width, frame.height) = size;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::controls::{self, ControlInfo};
 use super::offers::{self, Sizes, name_of};
 use super::{open_camera, text};
-use crate::source::camera::PixelFormat;
+use crate::source::camera::CameraFormat;
 
 /// A camera, and what it can do.
 #[derive(Clone, Debug)]
@@ -106,10 +106,10 @@ fn camera(path: &Path) -> Result<CameraInfo, crate::source::CameraError> {
         FormatInfo {
             code: name_of(offer.pixel_format),
             description: offer.description.clone(),
-            name: PixelFormat::ALL
+            name: CameraFormat::ALL
                 .into_iter()
                 .find(|format| offer.is(*format))
-                .map(PixelFormat::name),
+                .map(CameraFormat::name),
             sizes: sizes.collect(),
             is_range,
         }

@@ -10,7 +10,7 @@ use super::abi::{self, PictureFormat, Selection, StreamParameters, capability};
 use super::offers::{self, Offer};
 use super::sys::Node;
 use crate::source::CameraError;
-use crate::source::luma::PixelFormat;
+use crate::source::luma::CameraFormat;
 
 /// The picture that is asked for if nobody says.
 const USUAL_SIZE: (u32, u32) = (640, 480);
@@ -80,14 +80,14 @@ impl V4l2Camera {
     pub(super) fn agree_on_picture(
         &self,
         node: &Node,
-    ) -> Result<(PixelFormat, PictureFormat), CameraError> {
+    ) -> Result<(CameraFormat, PictureFormat), CameraError> {
         let offers = offers::offers(node).map_err(|error| self.failed(error))?;
         let not_offered = |wanted: String, offered: String| CameraError::NotOffered {
             path: self.path.clone(),
             wanted,
             offered,
         };
-        let mut usable = PixelFormat::ALL
+        let mut usable = CameraFormat::ALL
             .into_iter()
             .filter(|format| self.options.format.is_none_or(|wanted| wanted == *format))
             .filter_map(|format| Some((format, offers.iter().find(|offer| offer.is(format))?)))

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::abi::{DISCRETE, FormatDescription, Fraction, FrameInterval, FrameSize};
 use super::sys::Node;
 use super::text;
-use crate::source::camera::PixelFormat;
+use crate::source::camera::CameraFormat;
 
 /// Ends an enumeration that a broken driver does not end.
 const MOST: u32 = 256;
@@ -36,7 +36,7 @@ pub(super) enum Sizes {
 }
 
 impl Offer {
-    pub(super) fn is(&self, format: PixelFormat) -> bool {
+    pub(super) fn is(&self, format: CameraFormat) -> bool {
         self.pixel_format == u32::from_le_bytes(format.four_cc())
     }
 

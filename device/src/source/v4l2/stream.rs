@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use shared::image::PixelFormat;
+
 use super::abi::{self, buffer_flag};
 use super::sys::{Filled, Streaming};
 use crate::machine::monotonic;
@@ -84,10 +86,16 @@ impl Stream for V4l2Stream {
         state.lost += u64::from(gap(self.sequence, &filled));
         self.sequence = Some(filled.about.sequence);
         let is_whole = filled.about.flags & buffer_flag::ERROR == 0;
-        if !is_whole || self.luma.convert(filled.bytes(), &mut frame.luma).is_err() {
+        if !is_whole
+            || self
+                .luma
+                .convert(filled.bytes(), &mut frame.pixels)
+                .is_err()
+        {
             state.corrupt += 1;
             return Ok(Next::NotYet);
         }
+        frame.format = PixelFormat::Grey8;
         (frame.width, frame.height) = self.luma.size();
         frame.captured = taken_at(&filled.about, &mut self.trusts_clock);
         Ok(Next::Frame)

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use device::engine::Engine;
 use device::inference::{Outcome, Timing};
 use device::session::{LinuxInference, MAX_CLASSES, Options, Session};
-use shared::image::GrayFrame;
+use shared::image::FrameView;
 use shared::uncertainty::PassAccumulator;
 use shared::wire::message::{Hello, Report};
 
@@ -67,7 +67,7 @@ impl Check {
     pub(super) fn compare(
         &mut self,
         report: &Report,
-        picture: &GrayFrame<'_>,
+        picture: &FrameView<'_>,
     ) -> anyhow::Result<()> {
         let passes = self.passes.unwrap_or(report.passes);
         ensure!(

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, ensure};
 use device::engine::provider::OrtOptions;
+use device::preprocessing::PreprocessingOptions;
 use shared::triage::Thresholds;
 
 use super::{BySize, Correlations, Epistemic, FILE, Settings, Unseen};
@@ -241,6 +242,7 @@ fn measure(
         adaptive: None,
         block: settings.passes,
         seed: None,
+        preprocessing: PreprocessingOptions::default(),
     };
     let set = |name: &str, images, known| ImageSet {
         name: name.into(),

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -183,4 +184,53 @@ fn the_package_for_this_processor_is_installed_run_upgraded_and_removed() {
 #[test]
 fn the_package_for_arm64_is_installed_run_upgraded_and_removed() {
     installed_run_and_removed("arm64");
+}
+
+/// Where mmdebstrap breaks off, nothing has the name of a base system; the next run makes it whole, and
+/// takes away what was left.
+#[test]
+fn a_base_system_that_was_not_finished_is_made_again() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let systems = folder.path().join("cache/systems");
+    let stand_in = folder.path().join("mmdebstrap");
+    let search = std::env::var("PATH").expect("a search path");
+    // Fails in the end in any case, because the archive holds no system.
+    let attempt = |commands: &str| {
+        let text = format!("#!/bin/bash\nfor last; do :; done\n{commands}\n");
+        fs::write(&stand_in, text).expect("written");
+        fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).expect("made a program");
+        let output = Command::new(script())
+            .args(["try", "amd64"])
+            .arg(folder.path())
+            .env_remove("NEXTEST")
+            .env_remove("MCDROPOUT_OFFLINE")
+            .env("MCDROPOUT_CACHE", folder.path().join("cache"))
+            .env("PATH", format!("{}:{search}", folder.path().display()))
+            .stdin(Stdio::null())
+            .output()
+            .expect("the script starts");
+        assert!(!output.status.success());
+        let mut names: Vec<_> = fs::read_dir(&systems)
+            .expect("a folder of base systems")
+            .map(|entry| entry.expect("listed"))
+            .filter(|entry| !entry.file_name().to_string_lossy().ends_with(".lock"))
+            .map(|entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                (name, entry.metadata().expect("it exists").len())
+            })
+            .collect();
+        names.sort();
+        names
+    };
+
+    let broken = attempt("echo half >$last; mkdir ${last%.partial}.new; exit 1");
+    let [(left, _), (partial, _)] = &broken[..] else {
+        panic!("{broken:?}");
+    };
+    assert!(left.ends_with(".tar.new") && partial.ends_with(".tar.partial"));
+    let whole = attempt("[[ ! -e $last ]] && tar -c -f $last --files-from /dev/null");
+    let [(name, length)] = &whole[..] else {
+        panic!("{whole:?}");
+    };
+    assert!(name.ends_with("-amd64.tar") && *length > 0, "{whole:?}");
 }

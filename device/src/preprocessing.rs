@@ -14,6 +14,7 @@ use shared::image::{
 };
 
 use crate::engine::InputShape;
+pub use crate::onnx::preprocessing::per_plane;
 
 /// A preprocessing that many models share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

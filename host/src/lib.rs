@@ -4,6 +4,7 @@
 
 #![warn(missing_docs)]
 
+pub mod adopt;
 pub mod bench;
 pub mod calibrate;
 pub mod cmd;

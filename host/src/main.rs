@@ -24,6 +24,7 @@ enum Command {
     #[cfg(feature = "train")]
     Train(cmd::train::Args),
     Export(cmd::export::Args),
+    Adopt(cmd::adopt::Args),
     Evaluate(cmd::evaluate::Args),
     Calibrate(cmd::calibrate::Args),
     Report(cmd::report::Args),
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "train")]
         Command::Train(args) => cmd::train::run(args),
         Command::Export(args) => cmd::export::run(&args),
+        Command::Adopt(args) => cmd::adopt::run(&args),
         Command::Evaluate(args) => cmd::evaluate::run(args),
         Command::Calibrate(args) => cmd::calibrate::run(&args),
         Command::Report(args) => cmd::report::run(args),

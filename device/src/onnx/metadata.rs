@@ -18,8 +18,8 @@ use crate::signature::{self, Kind};
 pub(super) const CALIBRATION: &str = "mcdropout.calibration";
 /// SHA-256 of the files beside the model, in hexadecimal digits, by name.
 pub(super) const DATA: &str = "mcdropout.data";
-const LABELS: &str = "mcdropout.labels";
-const SEED: &str = "mcdropout.seed";
+pub(super) const LABELS: &str = "mcdropout.labels";
+pub(super) const SEED: &str = "mcdropout.seed";
 const SITES: &str = "mcdropout.sites";
 pub(super) const THRESHOLDS: &str = "mcdropout.thresholds";
 const TRAINING: &str = "mcdropout.training";

@@ -32,6 +32,7 @@ use prost::Message as _;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
+mod adopt;
 mod analysis;
 mod bernoulli;
 mod calibration;
@@ -53,6 +54,7 @@ mod standard;
 mod tests;
 mod validate;
 
+pub use adopt::Adoption;
 pub use calibration::Calibration;
 pub use error::OnnxError;
 pub use liveness::{DropoutSite, Idle, IdleDropout, Liveness};

@@ -90,7 +90,7 @@ pub(super) fn entry(
 ///
 /// # Errors
 /// What is wrong with their number.
-pub(crate) fn per_plane(
+pub fn per_plane(
     mean: &[f32],
     standard_deviation: &[f32],
     channels: usize,

@@ -1,5 +1,6 @@
 //! One file per subcommand.
 
+pub mod adopt;
 pub mod bench;
 pub mod calibrate;
 pub mod data;

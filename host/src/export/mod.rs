@@ -54,7 +54,7 @@ pub fn to_onnx(model: &TrainedModel) -> Result<Vec<u8>, ExportError> {
         calibration: model.calibration.clone(),
         training: model.training.clone(),
     };
-    metadata.write(&mut proto, sites.sites())?;
+    metadata.write(&mut proto, 1, sites.sites())?;
     let bytes = proto.encode_to_vec();
     Model::from_bytes(&bytes)?;
     Ok(bytes)

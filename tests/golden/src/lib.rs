@@ -2,7 +2,7 @@
 //! them.
 //!
 //! The vectors come from elsewhere than the code they check: masks and model inputs from
-//! implementations in Python (`make_masks.py`, `make_images.py`), measures from libtorch in float64
+//! implementations in Python (`make_masks.py`, `make_images.py`, and Pillow by `make_pictures.py`), measures from libtorch in float64
 //! (`tests/src/bin/make_golden.rs`). For measures, beside each libtorch value stands the exact value that `shared` gave when the vectors were made;
 //! a target passes if it is within [`TOLERANCE`] of the first and has the bits of the second.
 
@@ -13,11 +13,13 @@
 mod images;
 mod masks;
 mod measures;
+mod pictures;
 mod words;
 
 pub use images::check_images;
 pub use masks::check_masks;
 pub use measures::{MeasureCounts, check_measures, values};
+pub use pictures::check_pictures;
 
 use core::fmt;
 
@@ -25,6 +27,8 @@ use core::fmt;
 pub const MASKS: &str = include_str!("../vectors/masks.txt");
 /// Frames, model inputs and image statistics, as `make_images.py` writes them.
 pub const IMAGES: &str = include_str!("../vectors/images.txt");
+/// Frames in grey and colour and what becomes of them, as `make_pictures.py` writes them.
+pub const PICTURES: &str = include_str!("../vectors/pictures.txt");
 /// Logits and measures, as `make_golden` writes them.
 pub const MEASURES: &str = include_str!("../vectors/measures.txt");
 
@@ -36,8 +40,10 @@ pub const TOLERANCE: f64 = 2e-15;
 pub struct Counts {
     /// Words of 32 keep bits.
     pub mask_words: usize,
-    /// Resampled pixels and image statistics.
+    /// Resampled pixels and image statistics, of grey frames by area.
     pub image_values: usize,
+    /// The same, of frames in grey and colour by every interpolation.
+    pub picture_values: usize,
     /// What was checked of the measures.
     pub measures: MeasureCounts,
 }
@@ -46,9 +52,10 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} mask words, {} image values, {} measures of {} passes in {} cases agree to the bit",
+            "{} mask words, {} image values, {} picture values, {} measures of {} passes in {} cases agree to the bit",
             self.mask_words,
             self.image_values,
+            self.picture_values,
             self.measures.values,
             self.measures.passes,
             self.measures.cases
@@ -76,6 +83,13 @@ pub enum Mismatch {
     },
     /// A pixel of a model input, or a statistic of it, differs.
     Image {
+        /// Line in the file.
+        line: usize,
+        /// Position among the line's values.
+        value: usize,
+    },
+    /// A level of a plane, or a statistic of its luma, differs.
+    Picture {
         /// Line in the file.
         line: usize,
         /// Position among the line's values.
@@ -116,6 +130,9 @@ impl fmt::Display for Mismatch {
             Self::Image { line, value } => {
                 write!(f, "images.txt:{line}: value {value} has other bits")
             }
+            Self::Picture { line, value } => {
+                write!(f, "pictures.txt:{line}: value {value} is another one")
+            }
             Self::Reference { line, value } => {
                 write!(
                     f,
@@ -146,6 +163,7 @@ pub fn check() -> Result<Counts, Mismatch> {
     Ok(Counts {
         mask_words: check_masks(MASKS)?,
         image_values: check_images(IMAGES)?,
+        picture_values: check_pictures(PICTURES)?,
         measures: check_measures(MEASURES)?,
     })
 }

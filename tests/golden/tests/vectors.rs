@@ -1,6 +1,9 @@
 //! The vectors hold on this machine, and a vector that is wrong does not pass.
 
-use golden::{IMAGES, MASKS, MEASURES, Mismatch, check, check_images, check_masks, check_measures};
+use golden::{
+    IMAGES, MASKS, MEASURES, Mismatch, PICTURES, check, check_images, check_masks, check_measures,
+    check_pictures,
+};
 
 #[test]
 fn every_vector_holds() {
@@ -8,6 +11,7 @@ fn every_vector_holds() {
     println!("golden: {counts}");
     assert!(counts.mask_words >= 256);
     assert!(counts.image_values >= 1000);
+    assert!(counts.picture_values >= 3000);
     assert!(counts.measures.cases >= 40);
     assert!(MASKS.len() + IMAGES.len() + MEASURES.len() < 200 * 1024);
 }
@@ -44,6 +48,26 @@ fn a_single_wrong_keep_bit_is_caught() {
             );
         }
     }
+}
+
+#[test]
+fn a_single_wrong_level_of_a_picture_is_caught() {
+    let mut caught = 0;
+    for (number, line) in PICTURES.lines().enumerate() {
+        if line.starts_with('#') {
+            continue;
+        }
+        // The lowest bit of the first level, and of the mean.
+        for (word, digit) in [(9, 1), (10, 7)] {
+            let wrong = corrupted(PICTURES, number, word, digit);
+            assert!(matches!(
+                check_pictures(&wrong),
+                Err(Mismatch::Picture { line, .. }) if line == number + 1
+            ));
+            caught += 1;
+        }
+    }
+    assert!(caught >= 36);
 }
 
 #[test]

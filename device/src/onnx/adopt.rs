@@ -1,0 +1,104 @@
+//! Gives somebody's model what this project keeps in model files.
+
+use std::path::Path;
+
+use prost::Message as _;
+use shared::image::Preprocessing;
+
+use super::metadata::{self, CALIBRATION, LABELS, SEED, THRESHOLDS, json};
+use super::{Model, OnnxError, external, folder_of, parse, preprocessing, read, validate};
+
+/// What a model file is given. What is `None` stays as the file has it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Adoption {
+    /// Names of the classes, in the order of the outputs.
+    pub labels: Option<Vec<String>>,
+    /// What becomes of a picture before the model sees it. If the file said otherwise, its thresholds and
+    /// their calibration are taken out: they were set on other inputs.
+    pub preprocessing: Option<Preprocessing>,
+    /// Seed of the masks.
+    pub seed: Option<u64>,
+}
+
+impl Adoption {
+    /// The bytes of the model file at `path` with these entries. Weights that lie beside it are taken into
+    /// the file; otherwise nothing but the entries changes. It is no longer signed.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::InFile`], if it is no model that can be sampled, or the entries do not fit it.
+    pub fn write(&self, path: &Path) -> Result<Vec<u8>, OnnxError> {
+        let write = || {
+            let model = Model::decode(
+                &read(path)?,
+                Some(folder_of(path)),
+                &super::Trust::default(),
+            )?;
+            let (keys, entries) = self.entries(&model)?;
+            let file = metadata::replace(&complete(path)?, &keys, entries)?;
+            // What is written is read, with all checks.
+            Model::from_bytes(&file)?;
+            Ok(file)
+        };
+        write().map_err(|error| OnnxError::InFile {
+            path: path.into(),
+            error: Box::new(error),
+        })
+    }
+
+    /// The keys of what is replaced, and what replaces it.
+    fn entries(
+        &self,
+        model: &Model,
+    ) -> Result<
+        (
+            Vec<&'static str>,
+            Vec<tract_onnx::pb::StringStringEntryProto>,
+        ),
+        OnnxError,
+    > {
+        let (mut keys, mut entries) = (vec![metadata::DATA], Vec::new());
+        if let Some(labels) = &self.labels {
+            keys.push(LABELS);
+            entries.push(json(LABELS, labels)?);
+        }
+        if let Some(wanted) = &self.preprocessing {
+            keys.extend([preprocessing::KEY, preprocessing::OLDER]);
+            entries.push(preprocessing::entry(wanted, model.input_shape().channels)?);
+            if model.metadata().preprocessing != Some(*wanted) {
+                keys.extend([THRESHOLDS, CALIBRATION]);
+            }
+        }
+        if let Some(seed) = self.seed {
+            keys.push(SEED);
+            entries.push(json(SEED, &seed)?);
+        }
+        Ok((keys, entries))
+    }
+}
+
+/// The bytes of a model file, with the weights that lie beside it.
+fn complete(path: &Path) -> Result<Vec<u8>, OnnxError> {
+    let bytes = read(path)?;
+    let mut model = parse(&bytes)?;
+    let hashes = metadata::parse(&model.metadata_props, metadata::DATA)?;
+    let folder = folder_of(path);
+    let mut beside = external::Beside::new(Some(folder), hashes.unwrap_or_default(), false);
+    let mut inlined = false;
+    if let Some(graph) = &mut model.graph {
+        let constants = graph.node.iter_mut().flat_map(|n| &mut n.attribute);
+        let constants = constants.filter_map(|a| a.t.as_mut());
+        for tensor in graph.initializer.iter_mut().chain(constants) {
+            if external::is_external(tensor) {
+                beside.inline(tensor)?;
+                validate::tensor(tensor)?;
+                inlined = true;
+            }
+        }
+    }
+    Ok(if inlined {
+        model.encode_to_vec()
+    } else {
+        bytes
+    })
+}

@@ -239,6 +239,9 @@ impl Session {
             return Self::open_plan(path, &bytes, options);
         }
         let model = Model::load_trusted(path, &options.trust)?;
+        for remark in model.remarks() {
+            tracing::info!("{}: {remark}", path.display());
+        }
         let metadata = model.metadata();
         let seed = options.seed.unwrap_or(metadata.seed);
         // Of adaptive sampling no batch is larger than what is run between two looks.
@@ -420,6 +423,7 @@ pub fn preprocessing(
 ) -> Result<Preprocessing, SessionError> {
     options
         .apply(model.metadata().preprocessing, model.input_shape())
+        .map(|wanted| model.scaled(wanted))
         .map_err(|error| SessionError::Preprocessing {
             path: path.to_owned(),
             error,

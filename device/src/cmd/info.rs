@@ -33,6 +33,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             "crc32": format!("{:08x}", model.crc32()),
             "opset": model.opset(),
             "input": [shape.channels, shape.height, shape.width],
+            "layout": model.layout().to_string(),
+            "element_type": model.element_type().to_string(),
+            "input_scale": model.input_scale(),
+            "output": model.output_kind().word(),
             "classes": model.classes(),
             "sites": sites,
             "labels": metadata.labels,
@@ -65,6 +69,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &metadata.preprocessing {
         Some(wanted) => writeln!(out, "preprocessing  {}", InWords(wanted, shape))?,
         None => writeln!(out, "preprocessing  not said: see host adopt")?,
+    }
+    for remark in model.remarks() {
+        writeln!(out, "note           {remark}")?;
     }
     writeln!(out, "mask seed      {}", metadata.seed)?;
     for site in model.sites() {

@@ -134,7 +134,7 @@ impl Question<'_> {
     }
 }
 
-/// Facts about the network for one image, with dropout left out.
+/// Facts about the network for one image, or for as many as `dims` begin with, with dropout left out.
 pub(super) fn one_image(network: &Network, dims: &[usize]) -> Result<Facts, OnnxError> {
     let without_dropout = |node: &NodeProto| {
         let mut node = node.clone();
@@ -153,7 +153,7 @@ pub(super) fn one_image(network: &Network, dims: &[usize]) -> Result<Facts, Onnx
             .map(without_dropout)
             .collect::<Vec<_>>(),
         initializers: &network.initializers,
-        inputs: vec![(&network.input.name, DataType::Float, dims.to_vec())],
+        inputs: vec![(&network.input.name, network.input.data_type, dims.to_vec())],
         outputs: &network.outputs,
     }
     .answer()

@@ -11,8 +11,11 @@
 //! - The graph is cut there. The *stem* does not depend on any mask and runs once a frame; the
 //!   *head* runs once a pass, many passes as one batch. The scaling of a site that the stem feeds
 //!   lies in the stem.
-//! - The output is logits: a Softmax or LogSoftmax at the end is cut off. Other outputs are
-//!   dropped.
+//! - The input is one picture, channels first, of 32-bit floats: what the file has instead (channels
+//!   last, bytes, halves, a fixed batch) is made of these, or falls away with the nodes that undo it. A
+//!   normalisation at the head of the graph is taken off it ([`Model::input_scale`]).
+//! - The output is logits: a Softmax or LogSoftmax at the end is cut off, other probabilities become
+//!   their logarithms, and one score becomes two ([`Model::output_kind`]). Other outputs are dropped.
 //! - BatchNormalization uses its running statistics, and a Reshape to a batch of one keeps any
 //!   batch.
 //!
@@ -29,11 +32,13 @@ use std::path::Path;
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use prost::Message as _;
+use shared::image::{Normalisation, Preprocessing};
+use tract_onnx::pb::ModelProto;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
 mod adopt;
 mod analysis;
+mod batch;
 mod bernoulli;
 mod calibration;
 mod dropout;
@@ -41,24 +46,37 @@ mod ends;
 mod error;
 mod external;
 mod fields;
+mod front;
 mod guard;
+mod half;
+mod input;
 pub mod limits;
 mod liveness;
+mod logits;
 mod metadata;
 mod network;
+mod options;
+mod output;
 pub(crate) mod preprocessing;
 pub mod proto;
+mod remarks;
+mod scores;
 mod split;
 mod standard;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod validate;
 
 pub use adopt::Adoption;
 pub use calibration::Calibration;
 pub use error::OnnxError;
+pub use front::compose;
+pub use input::{ElementType, Layout};
 pub use liveness::{DropoutSite, Idle, IdleDropout, Liveness};
 pub use metadata::Metadata;
+pub use options::LoadOptions;
+pub use output::OutputKind;
 pub use split::LOGITS;
 #[cfg(feature = "ort")]
 pub(crate) use split::PASSES_DIMENSION;
@@ -66,12 +84,13 @@ pub(crate) use split::PASSES_DIMENSION;
 use crate::engine::InputShape;
 pub(crate) use crate::engine::one_line;
 use crate::signature::{Kind, SigningKey, Trust};
-use analysis::Question;
+use analysis::{Facts, Question};
 #[cfg(feature = "tract")]
 pub(crate) use guard::guarded;
 use limits::MAX_FILE;
 use network::Network;
 pub(crate) use network::fresh;
+use scores::Form;
 use split::Cut;
 
 /// The ONNX operator sets this library reads.
@@ -82,14 +101,26 @@ pub const OPSETS: RangeInclusive<i64> = 7..=24;
 pub struct Model {
     sites: Vec<DropoutSite>,
     idle: Vec<IdleDropout>,
-    input: InputShape,
     classes: usize,
-    opset: i64,
-    crc32: u32,
-    metadata: Metadata,
+    about: About,
+    output: OutputKind,
     stem: ModelProto,
     head: ModelProto,
     whole: ModelProto,
+}
+
+/// What is known of a model before it is cut.
+#[derive(Debug, Clone)]
+struct About {
+    input: InputShape,
+    layout: Layout,
+    element: ElementType,
+    /// With which the file's graph began.
+    scale: Option<Vec<Normalisation>>,
+    opset: i64,
+    ir_version: i64,
+    crc32: u32,
+    metadata: Metadata,
 }
 
 impl Model {
@@ -108,9 +139,22 @@ impl Model {
     ///
     /// [`OnnxError::InFile`], which says what is wrong with the file.
     pub fn load_trusted(path: &Path, trust: &Trust) -> Result<Self, OnnxError> {
+        let options = LoadOptions {
+            trust: trust.clone(),
+            ..LoadOptions::default()
+        };
+        Self::load_with(path, &options)
+    }
+
+    /// As [`Model::load`], with what is said about the model beside its file.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::InFile`], which says what is wrong with the file.
+    pub fn load_with(path: &Path, options: &LoadOptions) -> Result<Self, OnnxError> {
         let folder = folder_of(path);
         read(path)
-            .and_then(|bytes| Self::decode(&bytes, Some(folder), trust))
+            .and_then(|bytes| Self::decode(&bytes, Some(folder), options))
             .map_err(|error| OnnxError::InFile {
                 path: path.into(),
                 error: Box::new(error),
@@ -124,14 +168,27 @@ impl Model {
     /// When the bytes are not a model that can be sampled, or when its weights lie in another
     /// file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, OnnxError> {
-        Self::decode(bytes, None, &Trust::default())
+        Self::from_bytes_with(bytes, &LoadOptions::default())
     }
 
-    fn decode(file: &[u8], folder: Option<&Path>, trust: &Trust) -> Result<Self, OnnxError> {
+    /// As [`Model::from_bytes`], with what is said about the model beside its file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::from_bytes`].
+    pub fn from_bytes_with(bytes: &[u8], options: &LoadOptions) -> Result<Self, OnnxError> {
+        Self::decode(bytes, None, options)
+    }
+
+    fn decode(
+        file: &[u8],
+        folder: Option<&Path>,
+        options: &LoadOptions,
+    ) -> Result<Self, OnnxError> {
         if file.is_empty() {
             return Err(OnnxError::Empty);
         }
-        let bytes = trust.check(Kind::Model, file)?;
+        let bytes = options.trust.check(Kind::Model, file)?;
         let mut model = parse(bytes)?;
         let Some(mut graph) = model.graph.take() else {
             return Err(OnnxError::NotOnnx("it holds no graph".into()));
@@ -142,7 +199,7 @@ impl Model {
         crc.update(bytes);
         let hashes = metadata::parse(&model.metadata_props, metadata::DATA)?;
         let hashes = hashes.unwrap_or_default();
-        let mut beside = external::Beside::new(folder, hashes, trust.is_required());
+        let mut beside = external::Beside::new(folder, hashes, options.trust.is_required());
         let constants = graph.node.iter_mut().flat_map(|n| &mut n.attribute);
         let constants = constants.filter_map(|a| a.t.as_mut());
         for tensor in graph.initializer.iter_mut().chain(constants) {
@@ -154,52 +211,96 @@ impl Model {
         }
         drop(beside);
         validate::graph(&graph, &model)?;
-        let network = Network::new(graph, opset)?;
-        let entries = &model.metadata_props;
-        Self::cut(network, entries, crc.finalize(), model.ir_version)
-    }
-
-    fn cut(
-        mut network: Network,
-        entries: &[StringStringEntryProto],
-        crc32: u32,
-        ir_version: i64,
-    ) -> Result<Self, OnnxError> {
-        let deterministic = |idle: &[IdleDropout]| OnnxError::Deterministic {
-            found: liveness::describe_idle(idle),
-        };
+        half::widen(&mut graph);
+        let mut network = Network::new(graph, opset, options.output.as_deref())?;
         if network.sites.is_empty() {
             return Err(deterministic(&network.idle));
         }
-        let dims = ends::image_dims(&network)?;
-        let input = ends::input_shape(&network.input.name, &dims)?;
-        let facts = analysis::one_image(&network, &dims)?;
-        let output = ends::scores(&network, &facts)?;
-        network.keep_batch(&facts);
-        network.prune(&output);
+        let layout = input::settle(&mut network, options)?;
+        let scale = front::fold(&mut network, layout)?;
+        let dims = network.input.sizes();
+        let input = ends::input_shape(&network.input.name, &dims, options.input_size)?;
+        let about = About {
+            input,
+            layout,
+            element: network.input.element,
+            scale,
+            opset,
+            ir_version: model.ir_version,
+            crc32: crc.finalize(),
+            metadata: Metadata::read(&model.metadata_props, input.channels)?,
+        };
+        Self::with_logits(network, about, OutputKind::read(&model.metadata_props)?)
+    }
+
+    /// The model whose output are logits, whatever those of the network are. `stated` is what the file
+    /// says that they are.
+    fn with_logits(
+        mut network: Network,
+        mut about: About,
+        stated: Option<OutputKind>,
+    ) -> Result<Self, OnnxError> {
+        let facts = analysis::one_image(&network, &network.input.sizes())?;
+        let scores = scores::find(&network, &facts, stated)?;
+        network.prune(&scores.tensor);
+        // One score is for two classes.
+        let classes = scores.values.max(2);
+        about.metadata.complete(classes, about.input)?;
+        let row = logits::as_row(&mut network, &facts, &scores);
+        let (kind, form) = match scores.known {
+            Some(known) => known,
+            None => {
+                trial::affordable(&network, &facts, &scores.output)?;
+                network.outputs = vec![row.clone()];
+                let facts = analysis::one_image(&network, &network.input.sizes())?;
+                let raw = Self::cut(network.clone(), facts, about.clone(), OutputKind::Logits)?;
+                let kind = trial::kind(&raw, &scores.output, scores.positive.as_deref())?;
+                (kind, Form::of(kind))
+            }
+        };
+        let logits = logits::make(&mut network, &row, form);
+        let as_it_was = logits == scores.tensor;
+        network.outputs = vec![logits];
+        let facts = if as_it_was {
+            facts
+        } else {
+            analysis::one_image(&network, &network.input.sizes())?
+        };
+        Self::cut(network, facts, about, kind)
+    }
+
+    /// Cuts a network with one output, `[batch, classes]`. `facts` are those of one image.
+    fn cut(
+        mut network: Network,
+        facts: Facts,
+        about: About,
+        output: OutputKind,
+    ) -> Result<Self, OnnxError> {
+        let scores = network.outputs[0].clone();
+        network.keep_batch(&facts, 1);
+        network.prune(&scores);
         ends::activations(&network, &facts)?;
         if network.sites.is_empty() {
             return Err(deterministic(&network.idle));
         }
         dropout::shape_sites(&mut network, &facts)?;
-        let mut metadata = Metadata::read(entries, input.channels)?;
-        metadata.complete(facts[&output].shape[1], input)?;
-
+        let Some(&[_, classes]) = facts.get(&scores).map(|fact| &fact.shape[..]) else {
+            return Err(OnnxError::Output(format!(
+                "{scores} is not one row of scores"
+            )));
+        };
         let sites: Vec<DropoutSite> = network.sites.iter().map(|(_, site)| site.clone()).collect();
         let idle = network.idle.clone();
-        let opset = network.opset;
-        let classes = facts[&output].shape[1];
-        let cut = Cut::new(network, facts, ir_version)?;
+        let cut = Cut::new(network, facts, about.ir_version)?;
+        let attached = |model| about.metadata.attached(model, about.input.channels, &sites);
         let model = Self {
             idle,
-            input,
             classes,
-            opset,
-            crc32,
-            stem: metadata.attached(cut.stem(), input.channels, &sites)?,
-            head: metadata.attached(cut.head(), input.channels, &sites)?,
-            whole: metadata.attached(cut.whole(), input.channels, &sites)?,
-            metadata,
+            output,
+            stem: attached(cut.stem())?,
+            head: attached(cut.head())?,
+            whole: attached(cut.whole())?,
+            about,
             sites,
         };
         model.check_head()?;
@@ -222,7 +323,47 @@ impl Model {
     /// of any other number of values, an image of one row.
     #[must_use]
     pub fn input_shape(&self) -> InputShape {
-        self.input
+        self.about.input
+    }
+
+    /// Order of the axes in the file's own input. Engines are given channels first all the same.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.about.layout
+    }
+
+    /// Type of the elements of the file's own input. Engines are given 32-bit floats all the same; for
+    /// [`ElementType::Byte`], whole numbers from 0 to 255 unless [`Model::input_scale`] maps these.
+    #[must_use]
+    pub fn element_type(&self) -> ElementType {
+        self.about.element
+    }
+
+    /// The normalisation with which the file's graph begins, if it begins with one: one for all
+    /// channels, or one per channel. It is no part of [`Model::stem`] and its like: whoever prepares an
+    /// input applies it after what is said of the file, as [`Model::scaled`] does.
+    #[must_use]
+    pub fn input_scale(&self) -> Option<&[Normalisation]> {
+        self.about.scale.as_deref()
+    }
+
+    /// `wanted`, which is said of the file's own input, with the graph's own normalisation after it: what
+    /// becomes of a picture before an engine is given it.
+    #[must_use]
+    pub fn scaled(&self, mut wanted: Preprocessing) -> Preprocessing {
+        if let Some(scale) = self.input_scale() {
+            let both = compose(&wanted.normalisation, scale);
+            for (own, both) in wanted.normalisation.iter_mut().zip(both) {
+                *own = both;
+            }
+        }
+        wanted
+    }
+
+    /// What the file's own output is. Engines yield logits all the same.
+    #[must_use]
+    pub fn output_kind(&self) -> OutputKind {
+        self.output
     }
 
     /// Number of classes.
@@ -234,7 +375,7 @@ impl Model {
     /// The file's metadata, with defaults for what it does not say.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
-        &self.metadata
+        &self.about.metadata
     }
 
     /// The JSON of the file's entry `mcdropout.preprocessing`, with every field that it may leave out; `None`
@@ -244,21 +385,21 @@ impl Model {
     ///
     /// [`OnnxError::Metadata`] when a number is not one that JSON can hold.
     pub fn preprocessing_entry(&self) -> Result<Option<String>, OnnxError> {
-        let wanted = self.metadata.preprocessing.as_ref();
-        let entry = wanted.map(|wanted| preprocessing::entry(wanted, self.input.channels));
+        let wanted = self.metadata().preprocessing.as_ref();
+        let entry = wanted.map(|wanted| preprocessing::entry(wanted, self.input_shape().channels));
         Ok(entry.transpose()?.map(|entry| entry.value))
     }
 
     /// CRC-32 (ISO-HDLC) of the file without its signature, followed by the weights that lie outside it.
     #[must_use]
     pub fn crc32(&self) -> u32 {
-        self.crc32
+        self.about.crc32
     }
 
     /// ONNX operator set of the file.
     #[must_use]
     pub fn opset(&self) -> i64 {
-        self.opset
+        self.about.opset
     }
 
     /// What runs once a frame: the image `[1, …]` in, the tensors that the head reads out.
@@ -310,7 +451,7 @@ impl Model {
         let Some(graph) = graph else { return Ok(()) };
         let initializers = graph.initializer.iter();
         let question = Question {
-            opset: self.opset,
+            opset: self.about.opset,
             nodes: &graph.node,
             initializers: &initializers.map(|t| (t.name.clone(), t.clone())).collect(),
             inputs: graph
@@ -367,6 +508,12 @@ pub fn sign(path: &Path, key: &SigningKey) -> Result<Vec<u8>, OnnxError> {
         path: path.into(),
         error: Box::new(error),
     })
+}
+
+fn deterministic(idle: &[IdleDropout]) -> OnnxError {
+    OnnxError::Deterministic {
+        found: liveness::describe_idle(idle),
+    }
 }
 
 fn parse(bytes: &[u8]) -> Result<ModelProto, OnnxError> {

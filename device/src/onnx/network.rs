@@ -5,20 +5,31 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
 use super::analysis::Facts;
 use super::bernoulli::{self, Before};
 use super::dropout::{self, Judgement};
 use super::liveness::{DropoutSite, Idle, IdleDropout};
-use super::proto::{attribute, declared, int_attribute, integers, node_name};
-use super::{OnnxError, validate};
+use super::proto::{attribute, declared, integers, node_name};
+use super::{ElementType, OnnxError, validate};
 
 /// The image input as the file declares it.
 #[derive(Debug, Clone)]
 pub(super) struct ImageInput {
     pub(super) name: String,
     pub(super) dims: Vec<Option<i64>>,
+    pub(super) element: ElementType,
+    /// The type that the graph's nodes read.
+    pub(super) data_type: DataType,
+}
+
+impl ImageInput {
+    /// The sizes, once all are known.
+    pub(super) fn sizes(&self) -> Vec<usize> {
+        let sizes = self.dims.iter().flatten();
+        sizes.map(|&n| n.max(0) as usize).collect()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -37,7 +48,12 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(graph: GraphProto, opset: i64) -> Result<Self, OnnxError> {
+    /// `only` is the output that holds the class scores, if that is said.
+    pub(super) fn new(
+        graph: GraphProto,
+        opset: i64,
+        only: Option<&str>,
+    ) -> Result<Self, OnnxError> {
         let mut initializers: BTreeMap<String, TensorProto> = graph
             .initializer
             .into_iter()
@@ -115,7 +131,7 @@ impl Network {
         free_inputs.retain(|input| !training_inputs.contains(&input.name));
         let input = image_input(&free_inputs)?;
         let mut outputs: Vec<String> = Vec::new();
-        for output in graph.output {
+        for output in named(graph.output, only)? {
             let name = alias.get(&output.name).cloned().unwrap_or(output.name);
             if !by_products.contains(&name) && !outputs.contains(&name) {
                 outputs.push(name);
@@ -130,7 +146,6 @@ impl Network {
             sites,
             idle,
         };
-        network.cut_softmax();
         network.keep_needed();
         bernoulli::refuse_others(&network.nodes)?;
         Ok(network)
@@ -149,22 +164,22 @@ impl Network {
             || self.producer(tensor).is_some()
     }
 
-    /// Rewrites every Reshape that keeps a batch of one so that it keeps any batch.
+    /// Rewrites every Reshape that keeps a batch of `batch` so that it keeps any batch.
     ///
     /// A model exported with a fixed batch says `[1, 320]`, one with a dynamic batch works the
     /// same list out from `Shape` nodes. `facts` know the list either way; a leading 0 means "as
     /// in the input".
-    pub(super) fn keep_batch(&mut self, facts: &Facts) {
+    pub(super) fn keep_batch(&mut self, facts: &Facts, batch: usize) {
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
             if node.op_type != "Reshape" {
                 continue;
             }
-            let of_one = |tensor: &str| {
+            let of_batch = |tensor: &str| {
                 let shape = &facts.get(tensor)?.shape;
-                (shape.len() > 1 && shape[0] == 1).then_some(shape)
+                (shape.len() > 1 && shape[0] == batch).then_some(shape)
             };
-            let (Some(_), Some(to)) = (of_one(&node.input[0]), of_one(&node.output[0])) else {
+            let (Some(_), Some(to)) = (of_batch(&node.input[0]), of_batch(&node.output[0])) else {
                 continue;
             };
             if to.contains(&0) {
@@ -179,35 +194,6 @@ impl Network {
             node.input[1] = name;
             node.attribute.retain(|a| a.name != "allowzero");
         }
-    }
-
-    /// Makes logits of outputs that are (log) probabilities.
-    fn cut_softmax(&mut self) {
-        let mut outputs: Vec<String> = Vec::new();
-        for output in &self.outputs {
-            let mut tensor = output.clone();
-            while let Some(before) = self.before_softmax(&tensor) {
-                tensor = before;
-            }
-            if !outputs.contains(&tensor) {
-                outputs.push(tensor);
-            }
-        }
-        self.outputs = outputs;
-    }
-
-    /// What the Softmax, LogSoftmax, or Log of a Softmax that writes `tensor` reads. Outputs are
-    /// later required to be `[batch, classes]`, so axis 1 and the last axis are the same.
-    fn before_softmax(&self, tensor: &str) -> Option<String> {
-        let mut node = self.producer(tensor)?;
-        if node.op_type == "Log" {
-            node = self
-                .producer(&node.input[0])
-                .filter(|n| n.op_type == "Softmax")?;
-        }
-        let on_classes = matches!(int_attribute(node, "axis").unwrap_or(-1), 1 | -1);
-        let is_softmax = matches!(node.op_type.as_str(), "Softmax" | "LogSoftmax");
-        (is_softmax && on_classes).then(|| node.input[0].clone())
     }
 
     /// Keeps only the nodes that an output needs.
@@ -350,7 +336,26 @@ fn check_by_products(nodes: &[NodeProto], by_products: &HashSet<String>) -> Resu
     Ok(())
 }
 
-fn image_input(free: &[tract_onnx::pb::ValueInfoProto]) -> Result<ImageInput, OnnxError> {
+/// The outputs, or the one of this name.
+fn named(
+    mut outputs: Vec<ValueInfoProto>,
+    only: Option<&str>,
+) -> Result<Vec<ValueInfoProto>, OnnxError> {
+    let Some(only) = only else {
+        return Ok(outputs);
+    };
+    let names: Vec<String> = outputs.iter().map(|output| output.name.clone()).collect();
+    outputs.retain(|output| output.name == only);
+    if outputs.is_empty() {
+        return Err(OnnxError::Output(format!(
+            "the model has no output {only:?}: it has {}",
+            names.join(", ")
+        )));
+    }
+    Ok(outputs)
+}
+
+fn image_input(free: &[ValueInfoProto]) -> Result<ImageInput, OnnxError> {
     let [input] = free else {
         let names: Vec<&str> = free.iter().map(|i| i.name.as_str()).collect();
         return Err(OnnxError::Input(if names.is_empty() {
@@ -365,20 +370,22 @@ fn image_input(free: &[tract_onnx::pb::ValueInfoProto]) -> Result<ImageInput, On
     };
     let (data_type, dims) = declared(input)
         .ok_or_else(|| OnnxError::Input(format!("input {} is not a tensor", input.name)))?;
-    if data_type != DataType::Float as i32 {
+    let Some(element) = ElementType::of(data_type) else {
         let name = DataType::try_from(data_type).map_or_else(
             |_| data_type.to_string(),
             |t| t.as_str_name().to_lowercase(),
         );
         return Err(OnnxError::Input(format!(
-            "input {} has elements of type {name}, and only float (32 bits) is supported",
+            "input {} has elements of type {name}, and only float (32 or 16 bits) and uint8 are supported",
             input.name
         )));
-    }
+    };
     let dims =
         dims.ok_or_else(|| OnnxError::Input(format!("input {} declares no shape", input.name)))?;
     Ok(ImageInput {
         name: input.name.clone(),
         dims,
+        element,
+        data_type: element.widened(),
     })
 }

@@ -105,6 +105,24 @@ pub(super) fn tensor_attribute(name: &str, tensor: TensorProto) -> AttributeProt
     }
 }
 
+pub(super) fn with_int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::Int as i32,
+        i: value,
+        ..AttributeProto::default()
+    }
+}
+
+pub(super) fn with_ints(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::Ints as i32,
+        ints: values.to_vec(),
+        ..AttributeProto::default()
+    }
+}
+
 /// One dimension of a declared shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dim {

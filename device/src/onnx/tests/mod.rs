@@ -8,7 +8,9 @@ mod build;
 mod external;
 mod forms;
 mod graphs;
+mod inputs;
 mod metadata;
+mod outputs;
 
 use super::{Model, OnnxError};
 use crate::engine::Engine as _;

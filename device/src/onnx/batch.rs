@@ -24,39 +24,48 @@ pub(super) fn make_one(network: &mut Network, batch: usize) -> Result<(), OnnxEr
             network.input.name
         ))
     };
-    let of_one = analysis::one_image(network, &network.input.sizes())
-        .map_err(|error| refuse(format!("without which {error}")))?;
+    // One image may fit no more, and then the node that holds the batch shows among many.
+    let of_one = analysis::one_image(network, &network.input.sizes());
+    let one = of_one.as_ref().ok();
     let mut of_image: HashSet<&String> = HashSet::from([&network.input.name]);
     for node in &network.nodes {
         if !node.input.iter().any(|input| of_image.contains(input)) {
             continue;
         }
         of_image.extend(&node.output);
-        let holds = node.output.iter().any(|output| {
-            let sizes = |facts: &Facts| Some(facts.get(output)?.shape.clone());
-            let is_size = |facts: &Facts| {
-                facts
-                    .get(output)
-                    .is_some_and(|f| f.data_type == DataType::Int64 && f.integers.is_some())
-            };
-            if is_size(&of_many) && is_size(&of_one) {
-                return false;
-            }
-            match (sizes(&of_many).as_deref(), sizes(&of_one).as_deref()) {
-                (Some([many, rest @ ..]), Some([one, others @ ..])) => {
-                    (*many, *one) != (batch, 1) || rest != others
-                }
-                (None, None) => false,
-                _ => true,
-            }
-        });
-        if holds {
-            let name = node_name(node);
+        let differs = |output: &String| differs(output, batch, &of_many, one);
+        if node.output.iter().any(differs) {
             return Err(refuse(format!(
-                "which its node {name} ({}) holds or mixes",
+                "which its node {} ({}) holds or mixes",
+                node_name(node),
                 node.op_type
             )));
         }
     }
-    Ok(())
+    match of_one {
+        Ok(_) => Ok(()),
+        Err(error) => Err(refuse(format!("without which {error}"))),
+    }
+}
+
+/// Whether a tensor of the image has other sizes for one image than for many, but for the first.
+fn differs(tensor: &String, batch: usize, of_many: &Facts, of_one: Option<&Facts>) -> bool {
+    let is_size = |facts: &Facts| {
+        let fact = facts.get(tensor);
+        fact.is_some_and(|f| f.data_type == DataType::Int64 && f.integers.is_some())
+    };
+    if is_size(of_many) {
+        return false;
+    }
+    let per_image = |facts: &Facts, images: usize| {
+        let shape = &facts.get(tensor)?.shape;
+        (shape.first() == Some(&images)).then(|| shape[1..].to_vec())
+    };
+    let Some(one) = of_one else {
+        return of_many.contains_key(tensor) && per_image(of_many, batch).is_none();
+    };
+    match (per_image(of_many, batch), per_image(one, 1)) {
+        (Some(many), Some(one)) => many != one,
+        _ => of_many.contains_key(tensor) || one.contains_key(tensor),
+    }
 }

@@ -46,6 +46,7 @@ mod ends;
 mod error;
 mod external;
 mod fields;
+mod flatten;
 mod front;
 mod guard;
 mod half;
@@ -241,6 +242,7 @@ impl Model {
         stated: Option<OutputKind>,
     ) -> Result<Self, OnnxError> {
         let facts = analysis::one_image(&network, &network.input.sizes())?;
+        flatten::fold(&mut network, &facts);
         let scores = scores::find(&network, &facts, stated)?;
         network.prune(&scores.tensor);
         // One score is for two classes.

@@ -83,10 +83,11 @@ const STATE_IT: &str = "state what they are in the metadata entry mcdropout.outp
 
 /// What rows of values are, or words for what they are that cannot be used.
 fn judge(rows: &[Vec<f32>], positive: Option<&str>) -> Result<OutputKind, String> {
-    let finite: Vec<&Vec<f32>> = rows
-        .iter()
-        .filter(|row| !row.iter().any(|v| v.is_nan()))
-        .collect();
+    // The input may have been too large for a network's exponentials. The logarithm of 0 is infinite.
+    let usable = |row: &&Vec<f32>| {
+        row.iter().all(|&v| v < f32::INFINITY) && row.iter().any(|v| v.is_finite())
+    };
+    let finite: Vec<&Vec<f32>> = rows.iter().filter(usable).collect();
     let all = |test: &dyn Fn(f32) -> bool| finite.iter().copied().flatten().all(|&v| test(v));
     let sums = |of: fn(f32) -> f32| {
         finite
@@ -96,7 +97,7 @@ fn judge(rows: &[Vec<f32>], positive: Option<&str>) -> Result<OutputKind, String
     };
     let near = |a: f32, b: f32| (a - b).abs() <= SUM_TOLERANCE * b.abs();
     let Some(first) = finite.first() else {
-        return Err("no numbers (NaN)".into());
+        return Err("no numbers (NaN or infinities)".into());
     };
     let is_binary = first.len() == 1;
     let in_0_1 = all(&|v| (-ROUNDING..=1.0 + ROUNDING).contains(&v));

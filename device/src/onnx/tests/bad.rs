@@ -273,12 +273,6 @@ fn outputs_that_are_not_scores_are_refused() {
         message.contains("[batch, classes]") && message.contains("y [1, 1, 4, 4]"),
         "{message}"
     );
-    let one = Build::new(13, &[1, 4])
-        .live("x", "d", 0.5)
-        .weight("w", &[4, 1])
-        .node("MatMul", &["d", "w"], &["y"], &[])
-        .output("y");
-    assert!(refusal(&one).contains("2 classes or more"));
     let mut none = smallest(13, Form::Constants, 0.5);
     none.graph().output.clear();
     assert!(refusal(&none).contains("found none"));

@@ -6,9 +6,7 @@ use tract_onnx::prelude::f16;
 
 use super::build::{Build, float, int_attribute, ints, ints_attribute, pattern, value};
 use super::{FRAME, PASSES, SEED, assert_close, load, refusal, refusal_of, sample, scaled_mask};
-use crate::engine::native::NativeEngine;
-use crate::engine::native::plan::Plan;
-use crate::engine::native::simd::Level;
+use crate::engine::native::{Level, NativeEngine, Plan};
 use crate::engine::{Engine as _, InputShape};
 use crate::onnx::{ElementType, Layout, LoadOptions, Model, OnnxError, compose};
 use shared::image::Normalisation;
@@ -155,6 +153,66 @@ fn a_transpose_to_channels_first_falls_away() {
         load(&network(Build::new(13, &[0, 3, 5, 5]), "x", 3, &[-1, 18])).layout(),
         Layout::ChannelsFirst
     );
+}
+
+#[test]
+fn a_picture_flattened_with_channels_last_has_its_weights_reordered() {
+    // Conv → channels last → row → relu → dropout → linear, with weights of either orientation.
+    let (image, kernel, weights) = (pattern(75), pattern(54), pattern(54));
+    for gemm in [false, true] {
+        let build = Build::new(13, &[0, 5, 5, 3])
+            .node("Transpose", &["x"], &["t"], &perm(&[0, 3, 1, 2]))
+            .weight("k", &[2, 3, 3, 3])
+            .node(
+                "Conv",
+                &["t", "k"],
+                &["c"],
+                &[ints_attribute("kernel_shape", &[3, 3])],
+            )
+            .node("Transpose", &["c"], &["l"], &perm(&[0, 2, 3, 1]))
+            .tensor(ints("sizes", &[-1, 18]))
+            .node("Reshape", &["l", "sizes"], &["f"], &[])
+            .node("Relu", &["f"], &["r"], &[])
+            .live("r", "d", 0.5);
+        let build = if gemm {
+            let turned: Vec<f32> = (0..54).map(|i| weights[3 * (i % 18) + i / 18]).collect();
+            build.tensor(float("w", &[3, 18], &turned)).node(
+                "Gemm",
+                &["d", "w"],
+                &["y"],
+                &[int_attribute("transB", 1)],
+            )
+        } else {
+            build
+                .weight("w", &[18, 3])
+                .node("MatMul", &["d", "w"], &["y"], &[])
+        };
+        let model = load(&build.output("y"));
+        assert!(
+            !ops(&model).contains(&"Transpose".into()),
+            "{:?}",
+            ops(&model)
+        );
+        Plan::from_model(&model).unwrap_or_else(|e| panic!("{e}"));
+        for (pass, logits) in (0..).zip(sample(&model, &image)) {
+            let mask = scaled_mask(&model, 0, pass);
+            let mut expected = [0.0; 3];
+            for element in 0..18 {
+                let (channel, row, column) = (element / 9, element / 3 % 3, element % 3);
+                let mut sum = 0.0;
+                for k in 0..27 {
+                    let pixel = 25 * (k / 9) + 5 * (row + k / 3 % 3) + column + k % 3;
+                    sum += f64::from(kernel[27 * channel + k]) * f64::from(image[pixel]);
+                }
+                let value = sum.max(0.0) * f64::from(mask[element]);
+                for (class, logit) in expected.iter_mut().enumerate() {
+                    let last = 2 * (3 * row + column) + channel;
+                    *logit += value * f64::from(weights[3 * last + class]);
+                }
+            }
+            assert_close(&logits, &expected.map(|v| v as f32));
+        }
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::analysis::{self, Facts};
 use super::input::Layout;
 use super::network::{Network, fresh};
 use super::proto::{attribute, float_scalar, floats, int_attribute, node, with_int, with_ints};
-use crate::inference::MAX_CHANNELS;
+use shared::image::MAX_CHANNELS;
 
 /// What is known of the tensor that has been reached: how it differs from what engines are given.
 #[derive(Debug, Clone, PartialEq)]

@@ -249,16 +249,15 @@ impl Model {
         let classes = scores.values.max(2);
         about.metadata.complete(classes, about.input)?;
         let row = logits::as_row(&mut network, &facts, &scores);
-        let (kind, form) = match scores.known {
-            Some(known) => known,
-            None => {
-                trial::affordable(&network, &facts, &scores.output)?;
-                network.outputs = vec![row.clone()];
-                let facts = analysis::one_image(&network, &network.input.sizes())?;
-                let raw = Self::cut(network.clone(), facts, about.clone(), OutputKind::Logits)?;
-                let kind = trial::kind(&raw, &scores.output, scores.positive.as_deref())?;
-                (kind, Form::of(kind))
-            }
+        let (kind, form) = if let Some(known) = scores.known {
+            known
+        } else {
+            trial::affordable(&network, &facts, &scores.output)?;
+            network.outputs = vec![row.clone()];
+            let facts = analysis::one_image(&network, &network.input.sizes())?;
+            let raw = Self::cut(network.clone(), facts, about.clone(), OutputKind::Logits)?;
+            let kind = trial::kind(&raw, &scores.output, scores.positive.as_deref())?;
+            (kind, Form::of(kind))
         };
         let logits = logits::make(&mut network, &row, form);
         let as_it_was = logits == scores.tensor;

@@ -101,7 +101,7 @@ impl Inputs {
         let Some(wanted) = model.metadata().preprocessing else {
             bail!("the model does not say what becomes of a picture: see host adopt");
         };
-        let normalisation = wanted.normalisation[0];
+        let normalisation = model.scaled(wanted).normalisation[0];
         data.truncate(count);
         let inputs = (0..data.len()).map(|index| {
             let pixels = data.image(index).iter();

@@ -34,6 +34,7 @@ pub fn to_plan(model: &Model, settings: &PlanExport) -> anyhow::Result<Vec<u8>> 
     let preprocessing = metadata
         .preprocessing
         .context("the model does not say what becomes of a picture: see host adopt")?;
+    let preprocessing = model.scaled(preprocessing);
     let about = About {
         model: model.crc32(),
         seed: metadata.seed,

@@ -10,6 +10,9 @@ use crate::onnx::{Model, OutputKind};
 
 const X: [f32; 4] = [0.5, -1.25, 2.0, 0.75];
 
+/// What a file answers to scores.
+type Answer<'a> = dyn Fn(&[f64]) -> Vec<f64> + 'a;
+
 /// `z = dropout(x) · w`, for so many classes.
 fn scores(opset: i64, classes: i64) -> Build {
     Build::new(opset, &[0, 4])
@@ -42,12 +45,7 @@ fn doubles(values: &[f32]) -> Vec<f64> {
 
 /// The model is of this kind, and its passes have the probabilities that `answer` makes of `z`.
 #[track_caller]
-fn check(
-    build: &Build,
-    kind: OutputKind,
-    classes: usize,
-    answer: &dyn Fn(&[f64]) -> Vec<f64>,
-) -> Model {
+fn check(build: &Build, kind: OutputKind, classes: usize, answer: &Answer<'_>) -> Model {
     let model = load(build);
     assert_eq!(model.output_kind(), kind);
     for (pass, logits) in (0..).zip(sample(&model, &X)) {
@@ -188,7 +186,7 @@ fn probabilities_in_other_words_become_their_logarithms() {
         let sum: f64 = p.iter().sum();
         p.iter().map(|p| p / sum).collect()
     };
-    let cases: [(Build, &dyn Fn(&[f64]) -> Vec<f64>); 9] = [
+    let cases: [(Build, &Answer<'_>); 9] = [
         (
             p().tensor(float("low", &[], &[0.05]))
                 .tensor(float("high", &[], &[0.95]))

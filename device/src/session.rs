@@ -15,7 +15,7 @@ use crate::engine::native::{Level, NativeEngine, Plan, PlanError};
 use crate::engine::provider::{OptionError, OrtOptions};
 use crate::engine::{Engine, EngineError, InputShape};
 use crate::inference::{Inference, InferenceError, Settings};
-use crate::onnx::{Calibration, Model, OnnxError};
+use crate::onnx::{Calibration, EndOptions, Model, OnnxError};
 use crate::preprocessing::{PreprocessingError, PreprocessingOptions};
 use crate::signature::{self, Kind, SignatureError, Trust};
 
@@ -122,6 +122,8 @@ pub struct Options {
     pub crop: Option<Rect>,
     /// What becomes of a picture, where the model's file does not say it or something else is wanted.
     pub preprocessing: PreprocessingOptions,
+    /// What is said of the model's input and output, where its file leaves it open.
+    pub ends: EndOptions,
     /// Thresholds; the model's own if `None`.
     pub thresholds: Option<Thresholds>,
     /// Keys that files have to be signed with, if there are any.
@@ -140,6 +142,7 @@ impl Default for Options {
             seed: None,
             crop: None,
             preprocessing: PreprocessingOptions::default(),
+            ends: EndOptions::default(),
             thresholds: None,
             trust: Trust::default(),
         }
@@ -238,7 +241,7 @@ impl Session {
         if let Some(bytes) = plan_bytes(path) {
             return Self::open_plan(path, &bytes, options);
         }
-        let model = Model::load_trusted(path, &options.trust)?;
+        let model = Model::load_with(path, &options.ends.load_options(&options.trust))?;
         for remark in model.remarks() {
             tracing::info!("{}: {remark}", path.display());
         }

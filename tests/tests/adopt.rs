@@ -90,9 +90,10 @@ fn an_adopted_model_carries_all_that_it_lacked() {
     let labels = folder.path().join("labels.txt");
     let names: Vec<String> = (0..classes).map(|class| format!("sign {class}")).collect();
     std::fs::write(&labels, names.join("\n") + "\n").expect("written");
+    let model = stranger();
     let args = [
         "adopt",
-        text(&stranger()),
+        text(&model),
         "--out",
         text(&out),
         "--labels",

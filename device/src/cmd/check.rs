@@ -9,8 +9,9 @@ use device::engine::ort::OrtEngine;
 use device::engine::proof::{Proof, agreement, prove};
 use device::engine::provider::OrtOptions;
 use device::engine::{Engine, EngineError, GivenMasks};
-use device::onnx::Model;
-use device::session::EngineKind;
+use device::onnx::{EndOptions, Model};
+use device::preprocessing::PreprocessingOptions;
+use device::session::{EngineKind, preprocessing};
 use serde_json::json;
 
 use super::TrustArgs;
@@ -37,6 +38,10 @@ pub(crate) struct Args {
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
+    ends: EndOptions,
+    #[command(flatten)]
+    preprocessing: PreprocessingOptions,
+    #[command(flatten)]
     trust: TrustArgs,
     /// One JSON object instead of text.
     #[arg(long)]
@@ -45,7 +50,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     args.ort.check(args.engine == EngineKind::Ort)?;
-    let model = Model::load_trusted(&args.model, &args.trust.open()?)?;
+    let model = Model::load_with(&args.model, &args.ends.load_options(&args.trust.open()?))?;
+    // A model that passes is deployed: it has to say what becomes of a picture, too.
+    preprocessing(&args.model, &model, &args.preprocessing)?;
     let seed = args.seed.unwrap_or(model.metadata().seed);
     let (name, proof, native) = match args.engine {
         // It cannot be told its masks: what is proved with tract is what it has to agree with.

@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use device::onnx::Model;
+use anyhow::Context;
+use device::onnx::{EndOptions, Model};
 use device::preprocessing::InWords;
+use device::signature::Trust;
 use serde_json::json;
 
 /// Show a model's input, classes, dropout sites, preprocessing, labels, thresholds and calibration, and
@@ -12,15 +14,27 @@ use serde_json::json;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// ONNX classifier with live dropout.
-    #[arg(value_name = "FILE")]
-    model: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "same")]
+    model: Option<PathBuf>,
+    /// The same, as other commands spell it.
+    #[arg(
+        id = "same",
+        long = "model",
+        value_name = "FILE",
+        conflicts_with = "model"
+    )]
+    same: Option<PathBuf>,
+    #[command(flatten)]
+    ends: EndOptions,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let model = Model::load(&args.model)?;
+    let path = args.model.as_ref().or(args.same.as_ref());
+    let path = path.context("no model is named")?;
+    let model = Model::load_with(path, &args.ends.load_options(&Trust::default()))?;
     let (shape, metadata) = (model.input_shape(), model.metadata());
     let mut out = std::io::stdout().lock();
     if args.json {

@@ -10,6 +10,7 @@ pub(crate) mod swap;
 use std::path::PathBuf;
 
 use device::engine::provider::OrtOptions;
+use device::onnx::EndOptions;
 use device::preprocessing::PreprocessingOptions;
 use device::session::{EngineKind, Options, Session};
 use device::signature::Trust;
@@ -46,6 +47,8 @@ pub(crate) struct ModelArgs {
     #[arg(long)]
     pub(crate) seed: Option<u64>,
     #[command(flatten)]
+    pub(crate) ends: EndOptions,
+    #[command(flatten)]
     pub(crate) preprocessing: PreprocessingOptions,
 }
 
@@ -59,6 +62,7 @@ impl ModelArgs {
             threads: self.threads,
             block: self.block,
             seed: self.seed,
+            ends: self.ends.clone(),
             preprocessing: self.preprocessing.clone(),
             ..Options::default()
         }

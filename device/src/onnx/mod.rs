@@ -76,7 +76,7 @@ pub use front::compose;
 pub use input::{ElementType, Layout};
 pub use liveness::{DropoutSite, Idle, IdleDropout, Liveness};
 pub use metadata::Metadata;
-pub use options::LoadOptions;
+pub use options::{EndOptions, LoadOptions};
 pub use output::OutputKind;
 pub use split::LOGITS;
 #[cfg(feature = "ort")]

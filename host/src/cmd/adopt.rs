@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use device::engine::proof::{Proof, prove};
 use device::engine::tract::TractEngine;
-use device::onnx::{Adoption, Model};
+use device::onnx::{Adoption, EndOptions, Model};
 use device::preprocessing::{InWords, Preparer, PreprocessingOptions};
+use device::signature::Trust;
 use device::source::read_picture;
 use serde_json::json;
 use shared::image::{Channels, PixelFormat, Preprocessing, ValueRange};
@@ -51,6 +52,8 @@ pub struct Args {
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
+    ends: EndOptions,
+    #[command(flatten)]
     preprocessing: PreprocessingOptions,
     /// Show what the network will see of this picture, before mean and deviation: written as a PNG file
     /// beside --out, with the ending .preview.png.
@@ -67,7 +70,8 @@ pub struct Args {
 /// If a file cannot be read or written, the model cannot be sampled, nothing says what becomes of a picture,
 /// or dropout is not live.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let model = Model::load(&args.model)?;
+    let options = args.ends.load_options(&Trust::default());
+    let model = Model::load_with(&args.model, &options)?;
     let shape = model.input_shape();
     let configuration = args.config.as_deref();
     let configuration = configuration.map(|path| read_configuration(path, shape));
@@ -101,6 +105,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         labels,
         preprocessing: Some(preprocessing),
         seed: args.seed,
+        ends: args.ends.clone(),
     };
     let bytes = adoption.write(&args.model)?;
     let adopted = Model::from_bytes(&bytes)?;
@@ -178,6 +183,7 @@ fn tell(args: &Args, model: &Model, proof: &Proof, preview: Option<&Path>) -> an
             "out": args.out, "crc32": format!("{:08x}", model.crc32()),
             "input": [shape.channels, shape.height, shape.width], "classes": model.classes(),
             "labels": metadata.labels, "seed": metadata.seed, "preprocessing": preprocessing,
+            "output": model.output_kind().word(),
             "live": true, "sites": sites, "preview": preview,
         });
         writeln!(out, "{object}")?;
@@ -189,6 +195,9 @@ fn tell(args: &Args, model: &Model, proof: &Proof, preview: Option<&Path>) -> an
             "of a frame the network sees: {}",
             InWords(wanted, shape)
         )?;
+    }
+    for remark in model.remarks() {
+        writeln!(out, "{remark}")?;
     }
     writeln!(
         out,

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use device::onnx::EndOptions;
 use device::onnx::{Calibration, Model};
 use device::preprocessing::PreprocessingOptions;
 use device::signature::Kind;
@@ -142,6 +143,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         seed: Some(seed),
         // What is promised is promised of what the file says.
         preprocessing: PreprocessingOptions::default(),
+        ends: EndOptions::default(),
     };
     let stop = stop_flag()?;
     let bar = progress_bar("judging", frames.len() as u64, 0);

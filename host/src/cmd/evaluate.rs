@@ -1,5 +1,6 @@
 //! `host evaluate`: how good a model's answers and its uncertainty are.
 
+use device::onnx::EndOptions;
 use device::preprocessing::PreprocessingOptions;
 use std::io::Write;
 use std::path::PathBuf;
@@ -107,6 +108,8 @@ pub struct Args {
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
+    ends: EndOptions,
+    #[command(flatten)]
     preprocessing: PreprocessingOptions,
     /// Passes per batch of the engine; less takes less memory.
     #[arg(long, value_name = "B", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -151,6 +154,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         block: args.block,
         seed: args.seed,
         preprocessing: args.preprocessing.clone(),
+        ends: args.ends.clone(),
     };
     let frames = Frames::load(
         &args.dataset,

@@ -1,5 +1,6 @@
 //! `host report`: what an evaluation and the studies find, as a page to look at.
 
+use device::onnx::EndOptions;
 use device::preprocessing::PreprocessingOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,8 @@ pub struct Args {
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
+    ends: EndOptions,
+    #[command(flatten)]
     preprocessing: PreprocessingOptions,
 }
 
@@ -97,6 +100,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         block: args.passes.min(100),
         seed: args.seed,
         preprocessing: args.preprocessing.clone(),
+        ends: args.ends.clone(),
     };
     let limit = args.limit.map(|limit| limit as usize);
     let frames = Frames::load(&args.dataset, args.ood.as_ref(), limit)?;

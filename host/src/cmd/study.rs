@@ -2,6 +2,7 @@
 
 mod causes;
 
+use device::onnx::EndOptions;
 use device::preprocessing::PreprocessingOptions;
 use std::io::Write;
 use std::path::PathBuf;
@@ -64,6 +65,8 @@ struct Sampling {
     /// Seed of the dropout masks; the model's own if not given.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    ends: EndOptions,
     #[command(flatten)]
     preprocessing: PreprocessingOptions,
     /// Print JSON.
@@ -272,6 +275,7 @@ impl Sampling {
             block: passes.min(100),
             seed: self.seed,
             preprocessing: self.preprocessing.clone(),
+            ends: self.ends.clone(),
         };
         Ok((setup, self.dataset.load(split)?))
     }

@@ -7,9 +7,10 @@ use anyhow::ensure;
 use device::engine::provider::OrtOptions;
 use device::engine::tract::StandardEngine;
 use device::inference::{Inference, Settings};
-use device::onnx::Model;
+use device::onnx::{EndOptions, Model};
 use device::preprocessing::PreprocessingOptions;
 use device::session::{AnyEngine, EngineKind, LinuxInference, Options, Session, is_plan};
+use device::signature::Trust;
 use shared::stopping::Delta;
 
 /// What runs the model.
@@ -63,6 +64,8 @@ pub struct Setup {
     pub seed: Option<u64>,
     /// What becomes of a picture, where the model's file does not say it or something else is wanted.
     pub preprocessing: PreprocessingOptions,
+    /// What is said of the model's input and output, where its file leaves it open.
+    pub ends: EndOptions,
 }
 
 /// A model ready to judge frames.
@@ -88,6 +91,7 @@ impl Setup {
             block: self.block,
             seed: self.seed,
             preprocessing: self.preprocessing.clone(),
+            ends: self.ends.clone(),
             ..Options::default()
         };
         match self.engine {
@@ -122,7 +126,7 @@ impl Setup {
             !is_plan(&self.model),
             "a plan file holds no network without dropout"
         );
-        let model = Model::load(&self.model)?;
+        let model = Model::load_with(&self.model, &self.ends.load_options(&Trust::default()))?;
         let engine: AnyEngine = Box::new(StandardEngine::new(&model)?);
         Ok(Inference::allocated(engine, settings)?)
     }

@@ -9,17 +9,19 @@
 //! Models of one plane see luma by Rec. 601 ([`luma`]), whatever way a picture came: PNG, JPEG, YUV of a
 //! camera and raw bytes give the same luma for the same colour.
 
+#[cfg(feature = "resample")]
 mod antialias;
 mod area;
+mod choices;
 mod frame;
+mod place;
 mod preprocess;
 mod resample;
 mod statistics;
 
+pub use choices::{Channels, Geometry, Interpolation, ValueRange};
 pub use frame::{FrameView, PixelFormat, luma};
-pub use preprocess::{
-    Channels, Geometry, Interpolation, MAX_CHANNELS, Plan, Preprocessing, ValueRange,
-};
+pub use preprocess::{MAX_CHANNELS, Plan, Preprocessing};
 pub use statistics::{FrameStatistics, Normalisation};
 
 use core::fmt;
@@ -93,6 +95,11 @@ pub enum ImageError {
         /// Rows of the model's input.
         height: usize,
     },
+    /// What only programs built with a feature of this crate can do.
+    NotBuilt {
+        /// `colour`, or `resample`.
+        feature: &'static str,
+    },
     /// A mean or standard deviation is not finite, or a deviation not above 0.
     Normalisation,
 }
@@ -146,6 +153,10 @@ impl fmt::Display for ImageError {
             } => write!(
                 f,
                 "a shorter side of {side} pixels is less than the model's input, {width}×{height}"
+            ),
+            Self::NotBuilt { feature } => write!(
+                f,
+                "this program was built without the feature '{feature}', which that takes"
             ),
             Self::Normalisation => {
                 f.write_str("mean and standard deviation must be finite, and the deviation above 0")

@@ -1,169 +1,33 @@
-//! What a model wants of a picture, and the one function that does it.
+//! The one function that makes a model's input of a picture.
 
-use serde::{Deserialize, Serialize};
-
+#[cfg(feature = "resample")]
 use super::antialias::Kernel;
 use super::frame::check_size;
-use super::resample::{Axes, Resampler};
-use super::{FrameStatistics, FrameView, ImageError, Normalisation, Rect};
+use super::place::{Region, inside};
+use super::resample::{Method, Resampler};
+use super::{
+    Channels, FrameStatistics, FrameView, Geometry, ImageError, Interpolation, Normalisation, Rect,
+    ValueRange,
+};
 
 /// Most planes a model's input may have.
 pub const MAX_CHANNELS: usize = 4;
 
-/// The planes of a model's input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Channels {
-    /// Luma, in every plane there is.
-    #[default]
-    Grey,
-    /// Red, green, blue.
-    Rgb,
-    /// Blue, green, red.
-    Bgr,
-}
-
-impl Channels {
-    /// Every choice, by the name that interfaces use.
-    pub const ALL: [(&'static str, Self); 3] =
-        [("grey", Self::Grey), ("rgb", Self::Rgb), ("bgr", Self::Bgr)];
-
-    /// The name that interfaces use.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        Self::ALL[self as usize].0
-    }
-
-    /// Whether colours are told apart.
-    #[must_use]
-    pub const fn is_colour(self) -> bool {
-        !matches!(self, Self::Grey)
-    }
-}
-
-/// How a picture, or the part of it that is looked at, meets the model's input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Geometry {
-    /// The largest centred part of the input's aspect ratio, to the nearest pixel: nothing is
-    /// distorted, and what lies outside is not seen.
-    #[default]
-    CenterCrop,
-    /// All of it, distorted where the aspect ratios differ.
-    Stretch,
-    /// All of it in its own proportions, centred, with this value (0 to 255, in every plane) around it;
-    /// sizes as of Pillow's `ImageOps.pad`.
-    Letterbox(u8),
-    /// Scaled so that its shorter side has this many pixels, then the centre of the input's size cut out:
-    /// `Resize` and `CenterCrop` of torchvision, and what timm's `crop_pct` comes to.
-    ShortSide(u16),
-}
-
-/// How pixels become fewer or more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Interpolation {
-    /// A shrinking axis averages the area that each value covers; a growing one interpolates linearly
-    /// between pixel centres. Exact, and not rounded to 256 levels (but for [`ValueRange::Byte`]).
-    #[default]
-    Area,
-    /// Bilinear with antialiasing, as Pillow has it.
-    Bilinear,
-    /// Bicubic with antialiasing, as Pillow has it.
-    Bicubic,
-    /// The pixel that lies nearest.
-    Nearest,
-}
-
-impl Interpolation {
-    /// Every choice, by the name that interfaces use.
-    pub const ALL: [(&'static str, Self); 4] = [
-        ("area", Self::Area),
-        ("bilinear", Self::Bilinear),
-        ("bicubic", Self::Bicubic),
-        ("nearest", Self::Nearest),
-    ];
-
-    /// The name that interfaces use.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        Self::ALL[self as usize].0
-    }
-}
-
-/// What black and white are, before mean and standard deviation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ValueRange {
-    /// 0 and 1.
-    #[default]
-    Unit,
-    /// 0 and 255, in whole numbers.
-    Byte,
-    /// −1 and 1.
-    Symmetric,
-}
-
-impl ValueRange {
-    /// Every choice, by the name that interfaces use.
-    pub const ALL: [(&'static str, Self); 3] = [
-        ("unit", Self::Unit),
-        ("byte", Self::Byte),
-        ("symmetric", Self::Symmetric),
-    ];
-
-    /// The name that interfaces use.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        Self::ALL[self as usize].0
-    }
-
-    /// What black and white become.
-    #[must_use]
-    pub const fn ends(self) -> [f32; 2] {
-        match self {
-            Self::Unit => [0.0, 1.0],
-            Self::Byte => [0.0, 255.0],
-            Self::Symmetric => [-1.0, 1.0],
-        }
-    }
-
-    /// Maps values of 0..=1.
-    fn apply(self, values: &mut [f32]) {
-        match self {
-            Self::Unit => {}
-            // To the nearest: a pixel divided by 255 and multiplied with it is not always itself.
-            Self::Byte => {
-                for value in values {
-                    *value = (*value * 255.0 + 0.5) as u32 as f32;
-                }
-            }
-            Self::Symmetric => {
-                for value in values {
-                    *value = 2.0 * *value - 1.0;
-                }
-            }
-        }
-    }
-}
-
 /// What becomes of a picture before a model sees it. It belongs to the model and travels with it.
 ///
 /// ```
-/// use shared::image::{Channels, FrameView, Geometry, Interpolation, PixelFormat, Preprocessing};
+/// use shared::image::{FrameView, Geometry, Preprocessing, ValueRange};
 ///
 /// let preprocessing = Preprocessing {
-///     channels: Channels::Rgb,
 ///     geometry: Geometry::Stretch,
-///     interpolation: Interpolation::Bilinear,
+///     range: ValueRange::Byte,
 ///     ..Preprocessing::default()
 /// };
-/// let red = [255, 0, 0, 255, 0, 0];
-/// let frame = FrameView::new(PixelFormat::Rgb8, 2, 1, 6, &red)?;
-/// let plan = preprocessing.plan(&frame, None, (1, 1))?;
-/// let (mut scratch, mut input) = ([0; 16], [0.0; 3]);
-/// plan.run(&frame, &mut scratch[..plan.scratch_length()], &mut input)?;
-/// assert_eq!(input, [1.0, 0.0, 0.0]);
+/// let frame = FrameView::grey(4, 1, &[0, 100, 30, 50])?;
+/// let plan = preprocessing.plan(&frame, None, (2, 1))?;
+/// let mut input = [0.0; 2];
+/// plan.run(&frame, &mut [], &mut input)?;
+/// assert_eq!(input, [50.0, 40.0]);
 /// # Ok::<(), shared::image::ImageError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -263,6 +127,11 @@ impl Preprocessing {
         (width, height): (usize, usize),
     ) -> Result<Plan, ImageError> {
         check_size(width, height)?;
+        if cfg!(not(feature = "colour"))
+            && (frame.format().is_colour() || self.channels.is_colour())
+        {
+            return Err(ImageError::NotBuilt { feature: "colour" });
+        }
         let region = match crop {
             Some(crop) => inside(frame, crop)?,
             None => Region {
@@ -273,12 +142,21 @@ impl Preprocessing {
             },
         };
         let (region, axes, place) = self.geometry.place(region, width, height)?;
-        let same = axes.is_copy();
-        let kernel = match self.interpolation {
-            _ if same => None,
-            Interpolation::Bilinear => Some(Kernel::Bilinear),
-            Interpolation::Bicubic => Some(Kernel::Bicubic),
-            Interpolation::Area | Interpolation::Nearest => None,
+        let method = match self.interpolation {
+            _ if axes.is_copy() => Method::Copy,
+            Interpolation::Area => Method::Area,
+            #[cfg(feature = "resample")]
+            Interpolation::Bilinear => Method::Antialiased(Kernel::Bilinear),
+            #[cfg(feature = "resample")]
+            Interpolation::Bicubic => Method::Antialiased(Kernel::Bicubic),
+            #[cfg(feature = "resample")]
+            Interpolation::Nearest => Method::Nearest,
+            #[cfg(not(feature = "resample"))]
+            _ => {
+                return Err(ImageError::NotBuilt {
+                    feature: "resample",
+                });
+            }
         };
         Ok(Plan {
             preprocessing: *self,
@@ -288,8 +166,7 @@ impl Preprocessing {
             resampler: Resampler {
                 region,
                 axes,
-                kernel,
-                is_nearest: self.interpolation == Interpolation::Nearest || same,
+                method,
                 colour: self.channels.is_colour(),
             },
         })
@@ -355,20 +232,8 @@ impl Plan {
             plane: pixels,
         };
         self.resampler.run(frame, scratch, out, target)?;
-        let statistics = if self.resampler.colour {
-            let [red, green, blue] = [0, 1, 2].map(|plane| plane * pixels + target.start);
-            FrameStatistics::of_colour(
-                [&out[red..], &out[green..], &out[blue..]],
-                self.width,
-                (place.width, place.height),
-            )
-        } else {
-            FrameStatistics::of_luma(
-                &out[target.start..],
-                self.width,
-                (place.width, place.height),
-            )
-        };
+        let statistics = self.measure(out, target.start);
+        #[cfg(feature = "colour")]
         if preprocessing.channels == Channels::Bgr {
             let (red, rest) = out.split_at_mut(pixels);
             red.swap_with_slice(&mut rest[pixels..2 * pixels]);
@@ -389,6 +254,17 @@ impl Plan {
         }
         Ok(statistics)
     }
+
+    /// Statistics of the luma of planes whose picture begins at `start`.
+    fn measure(&self, planes: &[f32], start: usize) -> FrameStatistics {
+        let size = (self.place.width, self.place.height);
+        #[cfg(feature = "colour")]
+        if self.resampler.colour {
+            let plane = |number: usize| &planes[number * self.width * self.height + start..];
+            return FrameStatistics::of_colour([0, 1, 2].map(plane), self.width, size);
+        }
+        FrameStatistics::of_luma(&planes[start..], self.width, size)
+    }
 }
 
 /// Where resampled planes are written.
@@ -400,160 +276,4 @@ pub(super) struct Target {
     pub(super) stride: usize,
     /// Values from one plane to the next.
     pub(super) plane: usize,
-}
-
-impl Geometry {
-    /// Which part of `whole` is looked at, how it is scaled, and where in an input of `width` × `height`
-    /// it comes to lie.
-    fn place(
-        self,
-        whole: Region,
-        width: usize,
-        height: usize,
-    ) -> Result<(Region, Axes, Region), ImageError> {
-        let all = Region {
-            x: 0,
-            y: 0,
-            width,
-            height,
-        };
-        let filled = |region: Region| {
-            let axes = Axes::scaled(region, width, height);
-            Ok((region, axes, all))
-        };
-        match self {
-            Self::Stretch => filled(whole),
-            Self::CenterCrop => filled(whole.centre_crop(width, height)),
-            Self::Letterbox(_) => {
-                let place = whole.letterbox(width, height);
-                let axes = Axes::scaled(whole, place.width, place.height);
-                Ok((whole, axes, place))
-            }
-            Self::ShortSide(side) => {
-                let side = usize::from(side);
-                if side < width.max(height) {
-                    return Err(ImageError::ShortSide {
-                        side,
-                        width,
-                        height,
-                    });
-                }
-                // The longer side cut off to a whole number, as torchvision does.
-                let long = |long: usize, short: usize| {
-                    ((side as u64 * long as u64 / short as u64) as usize).max(1)
-                };
-                let (to_width, to_height) = if whole.width <= whole.height {
-                    (side, long(whole.height, whole.width))
-                } else {
-                    (long(whole.width, whole.height), side)
-                };
-                let mut axes = Axes {
-                    width,
-                    height,
-                    ..Axes::scaled(whole, to_width, to_height)
-                };
-                axes.across.first = half_even(to_width - width);
-                axes.down.first = half_even(to_height - height);
-                Ok((whole, axes, all))
-            }
-        }
-    }
-}
-
-/// Half of a number, to the even neighbour where it is no whole one, as Python rounds.
-fn half_even(number: usize) -> usize {
-    let half = number / 2;
-    half + (number & half & 1)
-}
-
-/// A part of a frame or of an input, known to lie inside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Region {
-    pub(super) x: usize,
-    pub(super) y: usize,
-    pub(super) width: usize,
-    pub(super) height: usize,
-}
-
-impl Region {
-    /// Whether it lies inside `frame`.
-    fn check(self, frame: &FrameView<'_>) -> Result<(), ImageError> {
-        let fits = self.x + self.width <= frame.width() && self.y + self.height <= frame.height();
-        if fits {
-            return Ok(());
-        }
-        Err(ImageError::Crop {
-            crop: Rect {
-                x: self.x as u32,
-                y: self.y as u32,
-                width: self.width as u32,
-                height: self.height as u32,
-            },
-            width: frame.width(),
-            height: frame.height(),
-        })
-    }
-
-    /// The largest centred part with the aspect ratio `width` : `height`, to the nearest pixel.
-    fn centre_crop(self, width: usize, height: usize) -> Self {
-        // At most 65535³: in u64 nothing overflows, where usize has 32 bits too.
-        let scaled = |side: usize, by: usize, over: usize| {
-            ((side as u64 * by as u64 + over as u64 / 2) / over as u64).max(1) as usize
-        };
-        let cropped_width = scaled(self.height, width, height).min(self.width);
-        let cropped_height = scaled(self.width, height, width).min(self.height);
-        Self {
-            x: self.x + (self.width - cropped_width) / 2,
-            y: self.y + (self.height - cropped_height) / 2,
-            width: cropped_width,
-            height: cropped_height,
-        }
-    }
-
-    /// Where it lies in an input of `width` × `height` that shows all of it in its own proportions.
-    fn letterbox(self, width: usize, height: usize) -> Self {
-        let (own_width, own_height) = (self.width as u64, self.height as u64);
-        // In this order of operations, as Pillow rounds them.
-        let scaled = |side: usize, over: usize, by: usize| {
-            let exact = side as f64 / over as f64 * by as f64;
-            (libm::rint(exact) as usize).clamp(1, MAX_INPUT)
-        };
-        let (wide, tall) = match (own_width * height as u64).cmp(&(own_height * width as u64)) {
-            core::cmp::Ordering::Equal => (width, height),
-            core::cmp::Ordering::Greater => {
-                (width, scaled(self.height, self.width, width).min(height))
-            }
-            core::cmp::Ordering::Less => {
-                (scaled(self.width, self.height, height).min(width), height)
-            }
-        };
-        Self {
-            x: half_even(width - wide),
-            y: half_even(height - tall),
-            width: wide,
-            height: tall,
-        }
-    }
-}
-
-const MAX_INPUT: usize = super::MAX_SIDE;
-
-fn inside(frame: &FrameView<'_>, crop: Rect) -> Result<Region, ImageError> {
-    let fits = |start: u32, length: u32, whole: usize| {
-        length > 0 && u64::from(start) + u64::from(length) <= whole as u64
-    };
-    if fits(crop.x, crop.width, frame.width()) && fits(crop.y, crop.height, frame.height()) {
-        Ok(Region {
-            x: crop.x as usize,
-            y: crop.y as usize,
-            width: crop.width as usize,
-            height: crop.height as usize,
-        })
-    } else {
-        Err(ImageError::Crop {
-            crop,
-            width: frame.width(),
-            height: frame.height(),
-        })
-    }
 }

@@ -75,6 +75,7 @@ impl FrameStatistics {
         Self::of(|at| level(plane[at]), stride, size)
     }
 
+    #[cfg(feature = "colour")]
     /// As [`FrameStatistics::of_luma`], of the luma of red, green and blue, each rounded to a level first.
     pub(super) fn of_colour(planes: [&[f32]; 3], stride: usize, size: (usize, usize)) -> Self {
         Self::of(

@@ -213,8 +213,8 @@ fn metadata_that_cannot_be_meant_is_refused() {
             "less than the model's input",
         ),
         (
-            "mcdropout.normalisation",
-            "[{\"mean\": 0.5, \"standard_deviation\": 0.0}]",
+            "mcdropout.preprocessing",
+            "{\"channels\": \"grey\", \"mean\": [0.5], \"standard_deviation\": [-1.0]}",
             "deviation above 0",
         ),
         ("mcdropout.thresholds", "{}", "missing field"),

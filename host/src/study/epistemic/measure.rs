@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, ensure};
 use device::engine::provider::OrtOptions;
+use device::onnx::EndOptions;
 use device::preprocessing::PreprocessingOptions;
 use shared::triage::Thresholds;
 
@@ -243,6 +244,7 @@ fn measure(
         block: settings.passes,
         seed: None,
         preprocessing: PreprocessingOptions::default(),
+        ends: EndOptions::default(),
     };
     let set = |name: &str, images, known| ImageSet {
         name: name.into(),

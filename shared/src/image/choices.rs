@@ -1,0 +1,140 @@
+//! What a model can want of a picture.
+
+use serde::{Deserialize, Serialize};
+
+/// The planes of a model's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Channels {
+    /// Luma, in every plane there is.
+    #[default]
+    Grey,
+    /// Red, green, blue.
+    Rgb,
+    /// Blue, green, red.
+    Bgr,
+}
+
+impl Channels {
+    /// Every choice, by the name that interfaces use.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("grey", Self::Grey), ("rgb", Self::Rgb), ("bgr", Self::Bgr)];
+
+    /// The name that interfaces use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+
+    /// Whether colours are told apart.
+    #[must_use]
+    pub const fn is_colour(self) -> bool {
+        !matches!(self, Self::Grey)
+    }
+}
+
+/// How a picture, or the part of it that is looked at, meets the model's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Geometry {
+    /// The largest centred part of the input's aspect ratio, to the nearest pixel: nothing is
+    /// distorted, and what lies outside is not seen.
+    #[default]
+    CenterCrop,
+    /// All of it, distorted where the aspect ratios differ.
+    Stretch,
+    /// All of it in its own proportions, centred, with this value (0 to 255, in every plane) around it;
+    /// sizes as of Pillow's `ImageOps.pad`.
+    Letterbox(u8),
+    /// Scaled so that its shorter side has this many pixels, then the centre of the input's size cut out:
+    /// `Resize` and `CenterCrop` of torchvision, and what timm's `crop_pct` comes to.
+    ShortSide(u16),
+}
+
+/// How pixels become fewer or more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interpolation {
+    /// A shrinking axis averages the area that each value covers; a growing one interpolates linearly
+    /// between pixel centres. Exact, and not rounded to 256 levels (but for [`ValueRange::Byte`]).
+    #[default]
+    Area,
+    /// Bilinear with antialiasing, as Pillow has it.
+    Bilinear,
+    /// Bicubic with antialiasing, as Pillow has it.
+    Bicubic,
+    /// The pixel that lies nearest.
+    Nearest,
+}
+
+impl Interpolation {
+    /// Every choice, by the name that interfaces use.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("area", Self::Area),
+        ("bilinear", Self::Bilinear),
+        ("bicubic", Self::Bicubic),
+        ("nearest", Self::Nearest),
+    ];
+
+    /// The name that interfaces use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+}
+
+/// What black and white are, before mean and standard deviation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ValueRange {
+    /// 0 and 1.
+    #[default]
+    Unit,
+    /// 0 and 255, in whole numbers.
+    Byte,
+    /// −1 and 1.
+    Symmetric,
+}
+
+impl ValueRange {
+    /// Every choice, by the name that interfaces use.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("unit", Self::Unit),
+        ("byte", Self::Byte),
+        ("symmetric", Self::Symmetric),
+    ];
+
+    /// The name that interfaces use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+
+    /// What black and white become.
+    #[must_use]
+    pub const fn ends(self) -> [f32; 2] {
+        match self {
+            Self::Unit => [0.0, 1.0],
+            Self::Byte => [0.0, 255.0],
+            Self::Symmetric => [-1.0, 1.0],
+        }
+    }
+
+    /// Maps values of 0..=1.
+    pub(super) fn apply(self, values: &mut [f32]) {
+        match self {
+            Self::Unit => {}
+            // To the nearest: a pixel divided by 255 and multiplied with it is not always itself.
+            Self::Byte => {
+                for value in values {
+                    *value = (*value * 255.0 + 0.5) as u32 as f32;
+                }
+            }
+            Self::Symmetric => {
+                for value in values {
+                    *value = 2.0 * *value - 1.0;
+                }
+            }
+        }
+    }
+}

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use device::engine::micro::{Format, OwnedPlan};
+use device::preprocessing::InWords;
 use device::signature::{Kind, Trust};
+
+use shared::image::{Channels, Geometry, Interpolation};
 
 use super::board::Board;
 
@@ -23,8 +26,8 @@ impl Plan {
     /// Reads the plan file at `path` and checks that it is whole and that `board` has room for it.
     ///
     /// # Errors
-    /// If it cannot be read, is damaged or no plan, is too long, or not signed by a key that the firmware
-    /// is to trust.
+    /// If it cannot be read, is damaged or no plan, is too long, not signed by a key that the firmware is
+    /// to trust, or for pictures that firmware does not take.
     pub fn open(path: &Path, board: &Board, trust: &Trust) -> anyhow::Result<Self> {
         let file = path.display();
         let bytes = std::fs::read(path).with_context(|| format!("cannot read plan {file}"))?;
@@ -38,6 +41,15 @@ impl Plan {
             "plan {file} has {} bytes, {} has room for {room}",
             bytes.len(),
             board.name
+        );
+        // Frames come to a board over its line, from host send, which makes them so.
+        let wanted = plan.view().preprocessing().unwrap_or_default();
+        ensure!(
+            wanted.channels == Channels::Grey
+                && wanted.geometry == Geometry::CenterCrop
+                && wanted.interpolation == Interpolation::Area,
+            "cannot flash {file}: boards get the centre of grey pictures, scaled by area, and the plan is for: {}",
+            InWords(&wanted, plan.view().input())
         );
         Ok(Self {
             path: path.to_owned(),

@@ -84,7 +84,8 @@ impl Preprocessing {
     /// Whether a model with an input of `channels` planes of `height` × `width` can be prepared for.
     ///
     /// # Errors
-    /// [`ImageError::Channels`], [`ImageError::ShortSide`] or [`ImageError::Normalisation`].
+    /// [`ImageError::Channels`], [`ImageError::ShortSide`] or [`ImageError::Normalisation`]; also
+    /// [`ImageError::NotBuilt`] for colours that this program does not know.
     pub fn validate(&self, channels: usize, height: usize, width: usize) -> Result<(), ImageError> {
         let fits = match self.channels {
             Channels::Grey => (1..=MAX_CHANNELS).contains(&channels),
@@ -95,6 +96,9 @@ impl Preprocessing {
                 channels: self.channels,
                 planes: channels,
             });
+        }
+        if cfg!(not(feature = "colour")) && self.channels.is_colour() {
+            return Err(ImageError::NotBuilt { feature: "colour" });
         }
         if let Geometry::ShortSide(side) = self.geometry
             && usize::from(side) < width.max(height)

@@ -5,7 +5,9 @@
 
 use core::fmt;
 
-use shared::image::{Channels, Geometry, Interpolation, Normalisation, Preprocessing, ValueRange};
+use shared::image::{
+    Channels, Geometry, ImageError, Interpolation, Normalisation, Preprocessing, ValueRange,
+};
 use shared::mask::KeepProbability;
 use shared::stopping::Delta;
 use shared::triage::Thresholds;
@@ -283,9 +285,14 @@ impl<'a> PlanFile<'a> {
             height,
             width,
         } = self.header.input;
-        self.preprocessing()
-            .filter(|wanted| wanted.validate(channels, height, width).is_ok())
-            .ok_or("what becomes of a picture")?;
+        let wanted = self.preprocessing().ok_or("what becomes of a picture")?;
+        match wanted.validate(channels, height, width) {
+            Ok(()) => {}
+            Err(ImageError::NotBuilt { .. }) => {
+                return Err("it is for pictures in colour, for which this program was not built");
+            }
+            Err(_) => return Err("what becomes of a picture"),
+        }
         if self.passes() == 0 {
             return Err("zero passes");
         }

@@ -51,8 +51,6 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     args.ort.check(args.engine == EngineKind::Ort)?;
     let model = Model::load_with(&args.model, &args.ends.load_options(&args.trust.open()?))?;
-    // A model that passes is deployed: it has to say what becomes of a picture, too.
-    preprocessing(&args.model, &model, &args.preprocessing)?;
     let seed = args.seed.unwrap_or(model.metadata().seed);
     let (name, proof, native) = match args.engine {
         // It cannot be told its masks: what is proved with tract is what it has to agree with.
@@ -72,6 +70,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if let (EngineKind::Native, Err(reason)) = (args.engine, &native) {
         anyhow::bail!("{reason}");
     }
+    // A model that passes is deployed: it has to say what becomes of a picture, too.
+    preprocessing(&args.model, &model, &args.preprocessing)?;
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", as_json(&model, name, &proof, &native))?;

@@ -4,9 +4,11 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use device::engine::InputShape;
+use device::preprocessing::Preparer;
 use device::session::{EngineKind, Options, Session};
 use host::data::{DatasetName, SIDE, Split};
-use shared::image::FrameView;
+use shared::image::{FrameView, PixelFormat, Preprocessing};
 use shared::stopping::Delta;
 
 /// Counts allocations.
@@ -33,6 +35,24 @@ static ALLOCATOR: Counting = Counting;
 
 fn count() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
+}
+
+/// Of pictures in colour that are resampled with antialiasing, too.
+fn preparing_allocates_nothing_after_the_first() {
+    let pixels: Vec<u8> = (0..3 * 640 * 480).map(|at| (at % 251) as u8).collect();
+    let picture = FrameView::new(PixelFormat::Rgb8, 640, 480, 3 * 640, &pixels).expect("whole");
+    let shape = InputShape {
+        channels: 3,
+        height: 224,
+        width: 224,
+    };
+    let mut preparer = Preparer::new(Preprocessing::IMAGENET, shape);
+    preparer.prepare(&picture).expect("prepared");
+    let before = count();
+    for _ in 0..3 {
+        preparer.prepare(&picture).expect("prepared");
+    }
+    assert_eq!(count() - before, 0);
 }
 
 #[test]
@@ -64,6 +84,7 @@ fn a_frame_allocates_nothing() {
             assert_eq!(later, 0, "{first} for the first frame, {threads} threads");
         }
     }
+    preparing_allocates_nothing_after_the_first();
     // The counter counts.
     let before = count();
     drop(std::hint::black_box(vec![0_u8; 100]));

@@ -71,6 +71,13 @@ impl Models {
         match self.watcher.as_ref().and_then(Watcher::found) {
             None => Ok(()),
             Some(Found::Refused(reason)) => refuse(link, &reason),
+            // Frames come in the form that served the first model: grey ones would be taken for colour.
+            Some(Found::Checked(session))
+                if session.pixel_format() != self.session.pixel_format() =>
+            {
+                let reason = "it sees colour and the one before grey, or the other way round: start device run again with it";
+                refuse(link, reason)
+            }
             Some(Found::Checked(session)) => {
                 let before = std::mem::replace(&mut self.session, *session);
                 // Of two on trial one after the other, the second goes back to the good one, too.

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use device::source::{CameraFormat, Idx, Luma, Y4m, decode_picture};
+use device::source::{
+    CameraFormat, Conversion, Converter, Encoding, GreyRange, Idx, Matrix, Y4m, decode_picture,
+};
 use shared::image::PixelFormat;
 
 /// An IDX file of as many dimensions as its header says.
@@ -27,40 +29,67 @@ pub(crate) fn picture(bytes: &[u8]) {
     }
 }
 
-/// A frame of a camera in any form: the first six bytes choose form, size and distance of rows.
+/// A frame of a camera in any form: the first eight bytes choose form, size, distances of rows and
+/// colours.
 pub(crate) fn camera(bytes: &[u8]) {
-    let Some(([form, width, height, stride, rest @ ..], frame)) = bytes.split_first_chunk::<6>()
+    let Some(([form, width, height, stride, rest @ ..], frame)) = bytes.split_first_chunk::<8>()
     else {
         return;
     };
-    let format = CameraFormat::ALL[usize::from(*form) % CameraFormat::ALL.len()];
     let [width, height] = [width, height].map(|side| usize::from(*side) + 1);
     let stride = usize::from(*stride) + usize::from(rest[0]) * 256;
-    let mut converter = Luma::new(format, width, height, stride);
-    let mut luma = Vec::new();
-    for _ in 0..2 {
-        if converter.convert(frame, &mut luma).is_ok() {
-            assert_eq!(luma.len(), width * height);
+    let choice = rest[1];
+    let about = Conversion {
+        format: CameraFormat::ALL[usize::from(*form) % CameraFormat::ALL.len()],
+        width,
+        height,
+        strides: [stride, stride / 2],
+        encoding: Encoding {
+            matrix: [Matrix::Bt601, Matrix::Bt709, Matrix::Bt2020][usize::from(choice % 3)],
+            limited: choice & 0x10 != 0,
+        },
+        range: match choice >> 5 & 3 {
+            0 => GreyRange::Auto,
+            1 => GreyRange::Between(rest[2].into(), u16::from(rest[2]) + u16::from(rest[3]) + 1),
+            _ => GreyRange::Full,
+        },
+        wanted: wanted(choice),
+    };
+    let mut converter = Converter::new(about);
+    let mut pixels = Vec::new();
+    let (luma, chroma) = frame.split_at(frame.len() / 3 * 2);
+    for planes in [[frame, &[]], [luma, chroma]] {
+        if converter.convert(planes, &mut pixels).is_ok() {
+            assert_eq!(pixels.len(), width * height * converter.format().bytes());
         }
     }
 }
 
-/// A stream of GStreamer's, in pieces whose length the first byte chooses.
+fn wanted(choice: u8) -> PixelFormat {
+    if choice & 0x80 == 0 {
+        PixelFormat::Grey8
+    } else {
+        PixelFormat::Rgb8
+    }
+}
+
+/// A stream of GStreamer's, in pieces whose length the first byte chooses; its highest bit says whether
+/// colour is wanted.
 pub(crate) fn video(bytes: &[u8]) {
     let Some((piece, stream)) = bytes.split_first() else {
         return;
     };
-    let mut reader = Y4m::default();
-    let mut luma = Vec::new();
+    let mut reader = Y4m::new(wanted(*piece), None);
+    let mut pixels = Vec::new();
     let pieces = stream.chunks(usize::from(*piece) + 1);
     let last = pieces.len().saturating_sub(1);
     for (at, piece) in pieces.enumerate() {
         reader.push(piece);
         loop {
-            match reader.frame(&mut luma, at == last) {
+            match reader.frame(&mut pixels, at == last) {
                 Ok(true) => {
                     let size = reader.size().ok().flatten().expect("a frame has a size");
-                    assert_eq!(luma.len(), size.0 * size.1);
+                    assert_eq!(pixels.len(), size.0 * size.1 * reader.format().bytes());
                 }
                 Ok(false) => break,
                 Err(_) => return,

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use super::luma::CameraFormat;
+pub use super::format::{CameraFormat, GreyRange};
 use shared::image::Rect;
 
 /// What a camera is asked for; what is not given is left to it.
@@ -17,8 +17,11 @@ pub struct CameraOptions {
     pub size: Option<(u32, u32)>,
     /// Frames per second.
     pub rate: Option<f64>,
-    /// Form of the pictures; the first of [`CameraFormat::ALL`] that the camera has, if not given.
+    /// Form of the pictures; the first of [`CameraFormat::serving`] that the camera has, if not given.
     pub format: Option<CameraFormat>,
+    /// How luma of more than 8 bits becomes 8. Another than the full range takes a camera that sends
+    /// such.
+    pub grey_range: GreyRange,
     /// Names and values of controls, set in this order (automatic exposure has to be switched off
     /// before a time of exposure can be set).
     pub controls: Vec<(String, i32)>,

@@ -6,25 +6,29 @@
 //! luma by Rec. 601 ([`shared::image::luma`]), whatever a picture came as.
 
 mod camera;
+mod colour;
+mod convert;
+mod format;
 mod gst;
 mod idx;
+mod jpeg;
 mod live;
-mod luma;
 mod pictures;
 mod raw;
 mod uri;
 mod v4l2;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::machine::monotonic;
-pub use camera::{CameraError, CameraFormat, CameraOptions};
+pub use camera::{CameraError, CameraFormat, CameraOptions, GreyRange};
+pub use colour::{Encoding, Matrix};
+pub use convert::{Conversion, Converter, Corrupt};
 pub use gst::{NoStream, Video, Y4m};
 pub use idx::{Idx, IdxError, Labelled};
-pub use luma::{Corrupt, Luma};
 pub use pictures::{PictureError, decode_picture, is_picture, read_picture};
 use shared::image::{FrameView, ImageError, PixelFormat};
 pub use uri::SourceUri;
@@ -108,7 +112,7 @@ pub struct LiveState {
 pub enum SourceError {
     /// Not a source: {0}
     #[error(
-        "'{0}' is no source: use v4l2:/dev/video0, rtsp://…, gst:PIPELINE, a video, mnist:test, mnist:train, fashion-mnist:test, fashion-mnist:train, a folder, a picture, or raw:WIDTHxHEIGHT:PATH ('-' for standard input)"
+        "'{0}' is no source: use v4l2:/dev/video0, rtsp://…, gst:PIPELINE, a video, mnist:test, mnist:train, fashion-mnist:test, fashion-mnist:train, a folder, a picture, or raw:WIDTHxHEIGHT[:FORMAT]:PATH (FORMAT grey or rgb; '-' for standard input)"
     )]
     Unknown(String),
     /// No cache folder.
@@ -132,7 +136,7 @@ pub enum SourceError {
         error: std::io::Error,
     },
     /// A folder without pictures.
-    #[error("{} holds no PNG, JPEG, PGM or PPM picture", .0.display())]
+    #[error("{} holds no picture (PNG, JPEG, PGM, PPM, BMP, TIFF, WebP or GIF)", .0.display())]
     EmptyFolder(PathBuf),
     /// A pipe failed.
     #[error("cannot read raw frames from {name}: {error}")]
@@ -225,25 +229,27 @@ impl Source {
                 Kind::Idx(Labelled::open(&folder, *train)?, 0)
             }
             SourceUri::Path(path) => Kind::Pictures {
-                paths: list_pictures(path)?.into_iter(),
+                paths: pictures::list(path)?.into_iter(),
                 single: !path.is_dir(),
             },
             SourceUri::Raw {
                 width,
                 height,
+                format,
                 path,
             } => Kind::Raw(raw::RawFrames::open(
                 path,
                 *width,
                 *height,
+                *format,
                 Arc::clone(stop),
             )?),
             SourceUri::Video(video) => Kind::Live(Live::start(
-                gst::Player::new(video, options.timeout),
+                gst::Player::new(video, format, options.timeout),
                 opened,
             )?),
             SourceUri::Camera(path) => {
-                Kind::Live(Live::start(V4l2Camera::new(path, options), opened)?)
+                Kind::Live(Live::start(V4l2Camera::new(path, format, options), opened)?)
             }
         };
         Ok(Self {
@@ -343,35 +349,6 @@ impl Source {
         frame.captured = self.elapsed();
         Ok(Next::Frame)
     }
-}
-
-fn list_pictures(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
-    let failed = |error| SourceError::Folder {
-        path: path.to_owned(),
-        error,
-    };
-    if !path.is_dir() {
-        return match std::fs::metadata(path) {
-            Ok(_) => Ok(vec![path.to_owned()]),
-            Err(error) => Err(PictureError::Read {
-                path: path.to_owned(),
-                error,
-            }
-            .into()),
-        };
-    }
-    let mut pictures = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        let file = entry.map_err(failed)?.path();
-        if is_picture(&file) {
-            pictures.push(file);
-        }
-    }
-    if pictures.is_empty() {
-        return Err(SourceError::EmptyFolder(path.to_owned()));
-    }
-    pictures.sort();
-    Ok(pictures)
 }
 
 #[cfg(test)]

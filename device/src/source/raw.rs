@@ -1,5 +1,5 @@
-//! Raw 8-bit grey frames from a pipe, a file or standard input, as `ffmpeg -pix_fmt gray -f
-//! rawvideo` and camera tools write them.
+//! Raw 8-bit frames, grey or colour, from a pipe, a file or standard input, as `ffmpeg -pix_fmt gray -f
+//! rawvideo` (or `rgb24`) and camera tools write them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -27,6 +27,8 @@ pub(super) struct RawFrames {
     pipe: File,
     width: usize,
     height: usize,
+    /// As which pixels come: grey, or red, green and blue.
+    format: PixelFormat,
     stop: Arc<AtomicBool>,
 }
 
@@ -35,6 +37,7 @@ impl RawFrames {
         path: &Path,
         width: usize,
         height: usize,
+        format: PixelFormat,
         stop: Arc<AtomicBool>,
     ) -> Result<Self, SourceError> {
         let (name, pipe) = if path == Path::new("-") {
@@ -56,6 +59,7 @@ impl RawFrames {
                 pipe,
                 width,
                 height,
+                format,
                 stop,
             }),
             Err(error) => Err(SourceError::Raw { name, error }),
@@ -64,9 +68,9 @@ impl RawFrames {
 
     /// Reads one frame; `false` if the pipe ended between frames, or the run was stopped.
     pub(super) fn read(&mut self, frame: &mut Frame) -> Result<bool, SourceError> {
-        let expected = self.width * self.height;
+        let expected = self.width * self.height * self.format.bytes();
         (frame.width, frame.height) = (self.width, self.height);
-        frame.format = PixelFormat::Grey8;
+        frame.format = self.format;
         frame.pixels.resize(expected, 0);
         let mut got = 0;
         while got < expected {
@@ -112,7 +116,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("stream");
         std::fs::write(&path, [1, 2, 3, 4, 5, 6, 7]).expect("written");
-        let mut raw = RawFrames::open(&path, 3, 1, Arc::default()).expect("opened");
+        let mut raw =
+            RawFrames::open(&path, 3, 1, PixelFormat::Grey8, Arc::default()).expect("opened");
         let mut frame = Frame::default();
         for expected in [[1, 2, 3], [4, 5, 6]] {
             assert!(raw.read(&mut frame).expect("a whole frame"));
@@ -126,5 +131,21 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn colour_frames_have_three_bytes_a_pixel() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("stream");
+        std::fs::write(&path, [1, 2, 3, 4, 5, 6]).expect("written");
+        let mut raw =
+            RawFrames::open(&path, 1, 2, PixelFormat::Rgb8, Arc::default()).expect("opened");
+        let mut frame = Frame::default();
+        assert!(raw.read(&mut frame).expect("a whole frame"));
+        assert_eq!(
+            (frame.format, frame.pixels.as_slice()),
+            (PixelFormat::Rgb8, &[1, 2, 3, 4, 5, 6][..])
+        );
+        assert!(!raw.read(&mut frame).expect("the end"));
     }
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use shared::image::PixelFormat;
+
 use super::{SourceError, Video};
 
 /// A source's name, as given on the command line.
@@ -15,18 +17,21 @@ pub enum SourceUri {
         /// The training part instead of the test part.
         train: bool,
     },
-    /// A folder of pictures, in the order of their file names, or one picture.
+    /// A folder of pictures and what folders are in it, in the order of their paths, or one picture.
     Path(PathBuf),
     /// `v4l2:PATH`: a camera of Linux, by its device node or a link to it.
     Camera(PathBuf),
     /// A video, a network camera or a pipeline, which GStreamer plays.
     Video(Video),
-    /// `raw:WIDTHxHEIGHT:PATH`: 8-bit grey frames one after the other; `-` is standard input.
+    /// `raw:WIDTHxHEIGHT[:FORMAT]:PATH`: 8-bit frames one after the other; `-` is standard input. The
+    /// format is `grey`, which need not be said, or `rgb`.
     Raw {
         /// Pixels per row.
         width: usize,
         /// Rows.
         height: usize,
+        /// Grey, or red, green and blue.
+        format: PixelFormat,
         /// A file, a named pipe, or `-`.
         path: PathBuf,
     },
@@ -66,6 +71,11 @@ impl FromStr for SourceUri {
             Some(("raw", rest)) => {
                 let (size, path) = rest.split_once(':').ok_or_else(unknown)?;
                 let (width, height) = size.split_once('x').ok_or_else(unknown)?;
+                let (format, path) = match path.split_once(':') {
+                    Some(("grey", path)) => (PixelFormat::Grey8, path),
+                    Some(("rgb", path)) => (PixelFormat::Rgb8, path),
+                    _ => (PixelFormat::Grey8, path),
+                };
                 let side = |text: &str| match text.parse() {
                     Ok(side) if (1..=MAX_SIDE).contains(&side) => Ok(side),
                     _ => Err(unknown()),
@@ -73,6 +83,7 @@ impl FromStr for SourceUri {
                 Ok(Self::Raw {
                     width: side(width)?,
                     height: side(height)?,
+                    format,
                     path: path.into(),
                 })
             }
@@ -125,7 +136,17 @@ mod tests {
                 SourceUri::Raw {
                     width: 28,
                     height: 20,
+                    format: PixelFormat::Grey8,
                     path: "-".into(),
+                },
+            ),
+            (
+                "raw:28x20:rgb:/a:b",
+                SourceUri::Raw {
+                    width: 28,
+                    height: 20,
+                    format: PixelFormat::Rgb8,
+                    path: "/a:b".into(),
                 },
             ),
         ] {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use device::source::{CameraFormat, CameraOptions, LiveState};
+use device::source::{CameraFormat, CameraOptions, GreyRange, LiveState};
 use shared::image::Rect;
 use shared::wire::message::{Message, Notice, NoticeCode, shortened};
 
@@ -21,9 +21,15 @@ pub(super) struct CameraArgs {
     /// Frames per second that a camera is to take.
     #[arg(long, value_name = "RATE", value_parser = super::frame_rate)]
     camera_fps: Option<f64>,
-    /// Form of a camera's pictures: grey, nv12, nv12m, yuyv or mjpeg; the first that it has, if not given.
+    /// Form of a camera's pictures: grey, y10, y12, y16, yuyv, uyvy, nv12, nv21, nv12m, yu12, rgb3, bgr3 or
+    /// mjpeg; the one that takes the least work of those that it has, if not given.
     #[arg(long, value_name = "FORMAT")]
     camera_format: Option<CameraFormat>,
+    /// What is black and what is white of a camera that sends 10, 12 or 16 bits (a thermal one): LOW,HIGH
+    /// in its own numbers, full for all that the format holds, or auto for the least and the most of each
+    /// picture.
+    #[arg(long, value_name = "RANGE", default_value = "full")]
+    grey_range: GreyRange,
     /// Set a camera's controls before it starts, in this order, by the names that v4l2-ctl gives them.
     #[arg(long = "control", value_name = "NAME=VALUE,…", value_delimiter = ',', value_parser = control)]
     controls: Vec<(String, i32)>,
@@ -40,6 +46,7 @@ impl CameraArgs {
             size: self.camera_size,
             rate: self.camera_fps,
             format: self.camera_format,
+            grey_range: self.grey_range,
             controls: self.controls.clone(),
             timeout: self.camera_timeout,
         }

@@ -19,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use shared::image::PixelFormat;
 
+use super::colour::Encoding;
 use super::live::{Camera, Stream};
 use super::{CameraError, Frame, LiveState, Next};
 use crate::machine::monotonic;
@@ -98,14 +99,17 @@ fn words(text: &str) -> Vec<OsString> {
 #[derive(Debug)]
 pub(super) struct Player {
     video: Video,
+    /// What serves the reader.
+    wanted: PixelFormat,
     timeout: Duration,
     program: &'static str,
 }
 
 impl Player {
-    pub(super) fn new(video: &Video, timeout: Option<Duration>) -> Self {
+    pub(super) fn new(video: &Video, wanted: PixelFormat, timeout: Option<Duration>) -> Self {
         Self {
             video: video.clone(),
+            wanted,
             timeout: timeout.unwrap_or(TIMEOUT),
             program: PROGRAM,
         }
@@ -125,7 +129,7 @@ impl Camera for Player {
         let child = Command::new(self.program)
             .arg("-q")
             .args(self.video.arguments())
-            .args(["!", "videoconvert", "!", "video/x-raw,format=I420"])
+            .args(["!", "videoconvert", "!", form(self.wanted)])
             .args(["!", "y4menc", "!", "fdsink", "fd=1"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -139,7 +143,8 @@ impl Camera for Player {
                 _ => format!("{PROGRAM} cannot be started: {error}"),
             })
         })?;
-        let mut playing = Playing::new(child, self.name(), self.timeout)?;
+        let reader = y4m::Reader::new(self.wanted, Some(Encoding::JPEG));
+        let mut playing = Playing::new(child, reader, self.name(), self.timeout)?;
         playing.endless = matches!(self.video, Video::Rtsp(_));
         // Whether it runs at all is to be known at the start.
         while playing.reader.size().is_ok_and(|size| size.is_none()) && !playing.ended {
@@ -161,6 +166,16 @@ impl Camera for Player {
 
     fn is_live(&self) -> bool {
         !matches!(self.video, Video::File(_))
+    }
+}
+
+/// What GStreamer is asked for: Rec. 601 of full range, whatever the video is, since the stream that it
+/// writes does not say; with the colours of every pixel only if they are wanted.
+fn form(wanted: PixelFormat) -> &'static str {
+    if wanted.is_colour() {
+        "video/x-raw,format=Y444,colorimetry=1:4:0:0"
+    } else {
+        "video/x-raw,format=I420,colorimetry=1:4:0:0"
     }
 }
 
@@ -193,7 +208,12 @@ pub(super) struct Playing {
 }
 
 impl Playing {
-    fn new(mut child: Child, name: String, timeout: Duration) -> Result<Self, CameraError> {
+    fn new(
+        mut child: Child,
+        reader: y4m::Reader,
+        name: String,
+        timeout: Duration,
+    ) -> Result<Self, CameraError> {
         let lost = || CameraError::GStreamer(format!("{PROGRAM} has no output"));
         let output = child.stdout.take().ok_or_else(lost)?;
         let errors = child.stderr.take().ok_or_else(lost)?;
@@ -201,7 +221,7 @@ impl Playing {
         Ok(Self {
             child,
             output,
-            reader: y4m::Reader::default(),
+            reader,
             name,
             timeout,
             deadline: Instant::now() + timeout,
@@ -262,12 +282,12 @@ impl Stream for Playing {
     ) -> Result<Next, CameraError> {
         let until = Instant::now() + wait;
         loop {
-            frame.format = PixelFormat::Grey8;
             match self.reader.frame(&mut frame.pixels, self.ended) {
                 Ok(true) => {
                     if let Ok(Some(size)) = self.reader.size() {
                         (frame.width, frame.height) = size;
                     }
+                    frame.format = self.reader.format();
                     frame.captured = monotonic();
                     return Ok(Next::Frame);
                 }
@@ -376,7 +396,11 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_told() {
-        let mut player = Player::new(&Video::Pipeline("videotestsrc".to_owned()), None);
+        let mut player = Player::new(
+            &Video::Pipeline("videotestsrc".to_owned()),
+            PixelFormat::Grey8,
+            None,
+        );
         player.program = "gst-launch-that-does-not-exist";
         let error = player.open().expect_err("no such program").to_string();
         assert!(

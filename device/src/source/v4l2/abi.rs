@@ -3,6 +3,8 @@
 
 use std::ffi::c_long;
 
+use crate::source::colour::{Encoding, Matrix};
+
 /// `V4L2_BUF_TYPE_VIDEO_CAPTURE`.
 pub(super) const VIDEO_CAPTURE: u32 = 1;
 /// `V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE`.
@@ -133,6 +135,38 @@ pub(super) struct PictureFormat {
     pub(super) transfer: u32,
 }
 
+impl PictureFormat {
+    /// `V4L2_PIX_FMT_PRIV_MAGIC`: `flags` and what follows it are filled in.
+    const EXTENDED: u32 = 0xfeed_cafe;
+
+    /// How the picture's numbers mean colours, as the driver says, or, where it leaves that open, as the
+    /// kernel's documentation has it (`V4L2_MAP_YCBCR_ENC_DEFAULT`, `V4L2_MAP_QUANTIZATION_DEFAULT`).
+    /// `is_ycbcr` says that its form has luma and chroma; red, green and blue, and luma alone, are of full
+    /// range if nothing is said.
+    pub(super) fn meaning(&self, is_ycbcr: bool) -> Encoding {
+        const DEFAULT: u32 = 0;
+        const JPEG: u32 = 7; // `V4L2_COLORSPACE_JPEG`
+        let (encoding, quantization) = if self.private == Self::EXTENDED {
+            (self.encoding, self.quantization)
+        } else {
+            (0, 0)
+        };
+        let matrix = match (encoding, self.colorspace) {
+            // `V4L2_YCBCR_ENC_709`, `_XV709`; `V4L2_COLORSPACE_REC709`, `_DCI_P3`.
+            (2 | 4, _) | (DEFAULT, 3 | 12) => Matrix::Bt709,
+            // `V4L2_YCBCR_ENC_BT2020`, `_BT2020_CONST_LUM`; `V4L2_COLORSPACE_BT2020`.
+            (6 | 7, _) | (DEFAULT, 10) => Matrix::Bt2020,
+            _ => Matrix::Bt601,
+        };
+        let limited = match quantization {
+            1 => false,
+            2 => true,
+            _ => is_ycbcr && self.colorspace != JPEG,
+        };
+        Encoding { matrix, limited }
+    }
+}
+
 /// `struct v4l2_pix_format_mplane`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -178,7 +212,12 @@ impl From<PlanesFormat> for PictureFormat {
             field: format.field,
             bytes_per_line: format.planes[0].bytes_per_line,
             size_image: format.planes[0].size_image,
-            ..Self::default()
+            colorspace: format.colorspace,
+            private: Self::EXTENDED,
+            flags: format.rest[1].into(),
+            encoding: format.rest[2].into(),
+            quantization: format.rest[3].into(),
+            transfer: format.rest[4].into(),
         }
     }
 }
@@ -378,3 +417,44 @@ const _: () = {
     assert!(std::mem::offset_of!(Buffer, place) == 52);
     assert!(std::mem::offset_of!(Buffer, length) == 56);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_mean_what_the_driver_says_or_what_the_kernel_documents() {
+        let meaning = |colorspace, encoding, quantization, is_ycbcr| {
+            let picture = PictureFormat {
+                colorspace,
+                private: PictureFormat::EXTENDED,
+                encoding,
+                quantization,
+                ..PictureFormat::default()
+            };
+            let Encoding { matrix, limited } = picture.meaning(is_ycbcr);
+            (matrix, limited)
+        };
+        assert_eq!(
+            meaning(8, 0, 0, true),
+            (Matrix::Bt601, true),
+            "sRGB, a webcam"
+        );
+        assert_eq!(meaning(7, 0, 0, true), (Matrix::Bt601, false), "JPEG");
+        assert_eq!(meaning(3, 0, 0, true), (Matrix::Bt709, true));
+        assert_eq!(meaning(3, 1, 1, true), (Matrix::Bt601, false), "as it says");
+        assert_eq!(meaning(8, 2, 2, true), (Matrix::Bt709, true));
+        assert_eq!(meaning(10, 0, 0, true), (Matrix::Bt2020, true));
+        assert!(
+            !meaning(8, 0, 0, false).1,
+            "RGB and luma have all of the range"
+        );
+        assert!(meaning(8, 0, 2, false).1);
+        let old = PictureFormat {
+            colorspace: 8,
+            quantization: 1,
+            ..PictureFormat::default()
+        };
+        assert!(old.meaning(true).limited, "what it does not vouch for");
+    }
+}

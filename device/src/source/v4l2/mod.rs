@@ -18,9 +18,10 @@ pub use self::list::{CameraInfo, FormatInfo, SizeInfo, cameras};
 use self::abi::{Capability, capability};
 use self::stream::V4l2Stream;
 use self::sys::{Node, Streaming};
+use super::convert::{Conversion, Converter};
 use super::live::Camera;
-use super::luma::Luma;
-use super::{CameraError, CameraOptions};
+use super::{CameraError, CameraFormat, CameraOptions};
+use shared::image::PixelFormat;
 
 /// Pictures that the driver fills in turn. It needs one or two; the others are for the time in which
 /// this program is kept from running.
@@ -31,15 +32,18 @@ const BUFFERS: u32 = 4;
 pub(super) struct V4l2Camera {
     path: PathBuf,
     options: CameraOptions,
+    /// What serves the reader.
+    wanted: PixelFormat,
     /// What was agreed upon, once it was told.
     told: Option<String>,
 }
 
 impl V4l2Camera {
-    pub(super) fn new(path: &Path, options: &CameraOptions) -> Self {
+    pub(super) fn new(path: &Path, wanted: PixelFormat, options: &CameraOptions) -> Self {
         Self {
             path: path.to_owned(),
             options: options.clone(),
+            wanted,
             told: None,
         }
     }
@@ -58,7 +62,7 @@ impl Camera for V4l2Camera {
     fn open(&mut self) -> Result<V4l2Stream, CameraError> {
         let (node, about) = open_camera(&self.path)?;
         self.ask_for_crop(&node)?;
-        let (format, picture) = self.agree_on_picture(&node)?;
+        let (format, picture, second_stride) = self.agree_on_picture(&node)?;
         let interval = self.agree_on_rate(&node, &picture)?;
         for (name, value) in &self.options.controls {
             controls::set(&node, name, *value).map_err(|why| CameraError::Control {
@@ -89,8 +93,23 @@ impl Camera for V4l2Camera {
             Duration::from_secs(2).max(interval.map_or(Duration::ZERO, |interval| 5 * interval))
         });
         let (width, height) = (width as usize, height as usize);
-        let luma = Luma::new(format, width, height, picture.bytes_per_line as usize);
-        Ok(V4l2Stream::new(self.path.clone(), streaming, luma, timeout))
+        let is_ycbcr =
+            format.is_colour() && !matches!(format, CameraFormat::Rgb3 | CameraFormat::Bgr3);
+        let converter = Converter::new(Conversion {
+            format,
+            width,
+            height,
+            strides: [picture.bytes_per_line as usize, second_stride as usize],
+            encoding: picture.meaning(is_ycbcr),
+            range: self.options.grey_range,
+            wanted: self.wanted,
+        });
+        Ok(V4l2Stream::new(
+            self.path.clone(),
+            streaming,
+            converter,
+            timeout,
+        ))
     }
 
     fn name(&self) -> String {
@@ -140,7 +159,7 @@ mod tests {
             ("/dev/null", "no video device"),
             ("Cargo.toml", "no video device"),
         ] {
-            let error = V4l2Camera::new(Path::new(path), &options)
+            let error = V4l2Camera::new(Path::new(path), PixelFormat::Grey8, &options)
                 .open()
                 .expect_err(path)
                 .to_string();

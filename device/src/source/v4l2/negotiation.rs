@@ -10,7 +10,7 @@ use super::abi::{self, PictureFormat, Selection, StreamParameters, capability};
 use super::offers::{self, Offer};
 use super::sys::Node;
 use crate::source::CameraError;
-use crate::source::luma::CameraFormat;
+use crate::source::{CameraFormat, GreyRange};
 
 /// The picture that is asked for if nobody says.
 const USUAL_SIZE: (u32, u32) = (640, 480);
@@ -76,26 +76,48 @@ impl V4l2Camera {
         })
     }
 
-    /// Has the camera send pictures that were asked for, and tells which they are.
+    /// Has the camera send pictures that were asked for, and tells which they are, and the bytes from one row
+    /// of their second plane to the next, where that has memory of its own.
     pub(super) fn agree_on_picture(
         &self,
         node: &Node,
-    ) -> Result<(CameraFormat, PictureFormat), CameraError> {
+    ) -> Result<(CameraFormat, PictureFormat, u32), CameraError> {
         let offers = offers::offers(node).map_err(|error| self.failed(error))?;
         let not_offered = |wanted: String, offered: String| CameraError::NotOffered {
             path: self.path.clone(),
             wanted,
             offered,
         };
-        let mut usable = CameraFormat::ALL
-            .into_iter()
+        let serving = CameraFormat::serving(self.wanted);
+        let mut usable = serving
+            .iter()
+            .copied()
             .filter(|format| self.options.format.is_none_or(|wanted| wanted == *format))
+            .filter(|format| self.options.grey_range == GreyRange::Full || format.bits() > 8)
             .filter_map(|format| Some((format, offers.iter().find(|offer| offer.is(format))?)))
             .peekable();
         if usable.peek().is_none() {
             let wanted = match self.options.format {
+                Some(format) if self.wanted.is_colour() && !format.is_colour() => {
+                    format!("colour in {}, which the model wants", format.name())
+                }
+                Some(format)
+                    if format.bits() == 8 && self.options.grey_range != GreyRange::Full =>
+                {
+                    format!(
+                        "grey range in {}: that is for y10, y12 and y16",
+                        format.name()
+                    )
+                }
                 Some(format) => format!("pictures in {}", format.name()),
-                None => "pictures in grey, nv12, nv12m, yuyv or mjpeg".to_owned(),
+                None if self.options.grey_range != GreyRange::Full => {
+                    "pictures in y10, y12 or y16, which a grey range is for".to_owned()
+                }
+                None if self.wanted.is_colour() => format!(
+                    "colour, which the model wants (pictures in {})",
+                    CameraFormat::listed(serving)
+                ),
+                None => format!("pictures in {}", CameraFormat::listed(serving)),
             };
             let had: Vec<_> = offers.iter().map(Offer::to_string).collect();
             return Err(not_offered(wanted, had.join(", ")));
@@ -130,7 +152,8 @@ impl V4l2Camera {
             field: abi::FIELD_NONE,
             ..PictureFormat::default()
         };
-        node.set_format(&mut picture)
+        let second_stride = node
+            .set_format(&mut picture)
             .map_err(|error| self.failed(error))?;
         // A driver may answer with something else, and some keep what was set before.
         let is_other = picture.pixel_format != u32::from_le_bytes(format.four_cc())
@@ -149,7 +172,7 @@ impl V4l2Camera {
                 format!("{width}x{height} in {code} in its place"),
             ));
         }
-        Ok((format, picture))
+        Ok((format, picture, second_stride))
     }
 
     /// Has the camera send so many frames, and tells how long each takes, if it says.

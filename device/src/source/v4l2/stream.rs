@@ -3,13 +3,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use shared::image::PixelFormat;
-
 use super::abi::{self, buffer_flag};
 use super::sys::{Filled, Streaming};
 use crate::machine::monotonic;
+use crate::source::convert::Converter;
 use crate::source::live::Stream;
-use crate::source::luma::Luma;
 use crate::source::{CameraError, Frame, LiveState, Next};
 
 /// A driver whose times are further from now, in the past or the future, uses another clock than it
@@ -22,7 +20,7 @@ const NEWEST: Duration = Duration::from_secs(1);
 pub(in super::super) struct V4l2Stream {
     path: PathBuf,
     streaming: Streaming,
-    luma: Luma,
+    converter: Converter,
     /// The driver's number of the last frame.
     sequence: Option<u32>,
     timeout: Duration,
@@ -33,12 +31,17 @@ pub(in super::super) struct V4l2Stream {
 }
 
 impl V4l2Stream {
-    /// Of the camera at `path`, whose frames `luma` reads; one that sends none for `timeout` is lost.
-    pub(super) fn new(path: PathBuf, streaming: Streaming, luma: Luma, timeout: Duration) -> Self {
+    /// Of the camera at `path`, whose frames `converter` reads; one that sends none for `timeout` is lost.
+    pub(super) fn new(
+        path: PathBuf,
+        streaming: Streaming,
+        converter: Converter,
+        timeout: Duration,
+    ) -> Self {
         Self {
             path,
             streaming,
-            luma,
+            converter,
             sequence: None,
             timeout,
             // Many cameras take longer for the first frame.
@@ -88,15 +91,15 @@ impl Stream for V4l2Stream {
         let is_whole = filled.about.flags & buffer_flag::ERROR == 0;
         if !is_whole
             || self
-                .luma
-                .convert(filled.bytes(), &mut frame.pixels)
+                .converter
+                .convert(filled.planes(), &mut frame.pixels)
                 .is_err()
         {
             state.corrupt += 1;
             return Ok(Next::NotYet);
         }
-        frame.format = PixelFormat::Grey8;
-        (frame.width, frame.height) = self.luma.size();
+        frame.format = self.converter.format();
+        (frame.width, frame.height) = self.converter.size();
         frame.captured = taken_at(&filled.about, &mut self.trusts_clock);
         Ok(Next::Frame)
     }

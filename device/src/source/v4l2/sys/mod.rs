@@ -145,18 +145,20 @@ impl Node {
     }
 
     /// `S_FMT`: asks for a picture of such a width, height and pixel format, and writes to `picture`
-    /// what the driver gives.
-    pub(super) fn set_format(&self, picture: &mut PictureFormat) -> io::Result<()> {
+    /// what the driver gives. Tells the bytes from one row of the second plane to the next, where it has
+    /// memory of its own.
+    pub(super) fn set_format(&self, picture: &mut PictureFormat) -> io::Result<u32> {
         if self.kind == VIDEO_CAPTURE_MPLANE {
             let mut format = MultiPlanar::new(self.kind, (*picture).into());
             self.update(5, &mut format)?;
             *picture = format.picture.into();
+            Ok(format.picture.planes[1].bytes_per_line)
         } else {
             let mut format = SinglePlanar::new(self.kind, *picture);
             self.update(5, &mut format)?;
             *picture = format.picture;
+            Ok(0)
         }
-        Ok(())
     }
 
     /// `G_SELECTION`. Its kind is the single-planar one of either.
@@ -253,17 +255,18 @@ impl Node {
             about.length = MAX_PLANES as u32;
         }
         self.update(number, &mut about)?;
-        let luma = if is_multi {
-            planes[0]
+        let planes = if is_multi {
+            [planes[0], planes[1]]
         } else {
-            Plane {
+            let only = Plane {
                 bytes_used: about.bytes_used,
                 length: about.length,
                 place: about.place,
                 ..Plane::default()
-            }
+            };
+            [only, Plane::default()]
         };
-        Ok(Taken { about, luma })
+        Ok(Taken { about, planes })
     }
 
     fn stream_on(&self) -> io::Result<()> {
@@ -279,6 +282,6 @@ impl Node {
 #[derive(Clone, Copy, Debug)]
 struct Taken {
     about: Buffer,
-    /// Its first plane, in which luma lies whatever the format.
-    luma: Plane,
+    /// Its first planes; no format that is taken has more. A plane of no length is none.
+    planes: [Plane; 2],
 }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::super::abi::{Buffer, Plane};
 use super::{Node, Taken};
 
-/// The luma of a driver's buffer in this program's memory.
+/// A plane of a driver's buffer in this program's memory.
 #[derive(Debug)]
 struct Mapping {
     start: NonNull<c_void>,
@@ -50,7 +50,7 @@ impl Drop for Mapping {
 #[derive(Debug)]
 pub(in super::super) struct Streaming {
     // Before the node: mappings end first.
-    mappings: Vec<Mapping>,
+    mappings: Vec<[Option<Mapping>; 2]>,
     node: Node,
 }
 
@@ -59,7 +59,11 @@ impl Streaming {
     pub(in super::super) fn start(node: Node, count: u32) -> io::Result<Self> {
         let count = node.request_buffers(count)?;
         let mappings = (0..count)
-            .map(|index| Mapping::new(&node, &node.query_buffer(index)?.luma))
+            .map(|index| {
+                let [first, second] = node.query_buffer(index)?.planes;
+                let second = (second.length > 0).then(|| Mapping::new(&node, &second));
+                Ok([Some(Mapping::new(&node, &first)?), second.transpose()?])
+            })
             .collect::<io::Result<Vec<_>>>()?;
         if mappings.is_empty() {
             return Err(io::ErrorKind::OutOfMemory.into());
@@ -101,7 +105,7 @@ impl Streaming {
         Ok(Some(Filled {
             streaming: self,
             about: newest.about,
-            luma: newest.luma,
+            planes: newest.planes,
             older,
         }))
     }
@@ -129,22 +133,27 @@ pub(in super::super) struct Filled<'a> {
     streaming: &'a mut Streaming,
     /// What the driver says of it.
     pub(in super::super) about: Buffer,
-    luma: Plane,
+    planes: [Plane; 2],
     /// How many frames came before it and were not taken.
     pub(in super::super) older: u32,
 }
 
 impl Filled<'_> {
-    /// The bytes that the driver has filled, of luma at least.
-    pub(in super::super) fn bytes(&self) -> &[u8] {
-        let mapping = &self.streaming.mappings[self.about.index as usize];
-        let used = (self.luma.bytes_used as usize).min(mapping.length);
+    /// The bytes that the driver has filled, plane by plane; none of a plane that there is not.
+    pub(in super::super) fn planes(&self) -> [&[u8]; 2] {
+        [self.plane(0), self.plane(1)]
+    }
+
+    fn plane(&self, which: usize) -> &[u8] {
+        let plane = &self.planes[which];
+        let Some(mapping) = &self.streaming.mappings[self.about.index as usize][which] else {
+            return &[];
+        };
+        let used = (plane.bytes_used as usize).min(mapping.length);
         // SAFETY: the mapping is readable in its whole length and lives as long as `streaming`, which
         // is borrowed. The driver has handed the buffer out, and gets it back when `self` drops.
         let bytes = unsafe { std::slice::from_raw_parts(mapping.start.cast().as_ptr(), used) };
-        bytes
-            .get(self.luma.data_offset as usize..)
-            .unwrap_or_default()
+        bytes.get(plane.data_offset as usize..).unwrap_or_default()
     }
 }
 

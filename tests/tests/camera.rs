@@ -254,7 +254,7 @@ const FORMATS: [Form; 4] = [
     Form {
         name: "yuyv",
         code: "YUYV",
-        of: |luma| luma.iter().flat_map(|luma| [*luma, 128]).collect(),
+        of: |luma| (limited(luma).iter()).flat_map(|luma| [*luma, 128]).collect(),
     },
     Form {
         name: "nv12",
@@ -268,8 +268,15 @@ const FORMATS: [Form; 4] = [
     },
 ];
 
+/// Luma as video has it, from 16 to 235: what V4L2 takes it for where nothing else is said.
+fn limited(luma: &[u8]) -> Vec<u8> {
+    luma.iter()
+        .map(|&luma| (16 + (u32::from(luma) * 219 + 127) / 255) as u8)
+        .collect()
+}
+
 fn with_chroma(luma: &[u8]) -> Vec<u8> {
-    [luma, &vec![128; luma.len() / 2]].concat()
+    [limited(luma), vec![128; luma.len() / 2]].concat()
 }
 
 /// Every form of pictures of a camera with the multi-planar interface, and crops.

@@ -345,7 +345,7 @@ fn judge_all(
         }
         models.turn(args, link)?;
         if let Some(fps) = args.fps {
-            let due = Duration::from_secs_f64(f64::from(number) / fps);
+            let due = Duration::try_from_secs_f64(f64::from(number) / fps).unwrap_or(Duration::MAX);
             while let Some(rest) = due.checked_sub(source.elapsed())
                 && !stop.load(Ordering::Relaxed)
             {

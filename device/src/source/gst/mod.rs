@@ -56,11 +56,6 @@ impl Video {
 
     /// The part of the pipeline that gives pictures.
     fn arguments(&self) -> Vec<OsString> {
-        let element = |name: &str, key: &str, value: &std::ffi::OsStr| {
-            let mut location = OsString::from(format!("{key}="));
-            location.push(value);
-            vec![name.into(), location]
-        };
         let mut arguments = match self {
             Self::File(path) => element("filesrc", "location", path.as_os_str()),
             Self::Rtsp(address) => {
@@ -73,6 +68,13 @@ impl Video {
         arguments.extend(["!", "decodebin"].map(OsString::from));
         arguments
     }
+}
+
+/// An element with one property.
+fn element(name: &str, key: &str, value: &std::ffi::OsStr) -> Vec<OsString> {
+    let mut property = OsString::from(format!("{key}="));
+    property.push(value);
+    vec![name.into(), property]
 }
 
 /// Words between spaces; what stands in double quotes is one.
@@ -126,11 +128,23 @@ impl Camera for Player {
                 CameraError::GStreamer(format!("cannot open {}: {error}", path.display()))
             })?;
         }
-        let child = Command::new(self.program)
-            .arg("-q")
-            .args(self.video.arguments())
-            .args(["!", "videoconvert", "!", form(self.wanted)])
-            .args(["!", "y4menc", "!", "fdsink", "fd=1"])
+        let is_plain = is_plain_y4m(&self.video);
+        let mut command = Command::new(self.program);
+        command.arg("-q");
+        if let (Video::File(path), true) = (&self.video, is_plain) {
+            command.args(element("filesrc", "location", path.as_os_str()));
+        } else {
+            command.args(self.video.arguments()).args([
+                "!",
+                "videoconvert",
+                "!",
+                form(self.wanted),
+                "!",
+                "y4menc",
+            ]);
+        }
+        let child = command
+            .args(["!", "fdsink", "fd=1"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -143,7 +157,7 @@ impl Camera for Player {
                 _ => format!("{PROGRAM} cannot be started: {error}"),
             })
         })?;
-        let reader = y4m::Reader::new(self.wanted, Some(Encoding::JPEG));
+        let reader = y4m::Reader::new(self.wanted, (!is_plain).then_some(Encoding::VIDEO));
         let mut playing = Playing::new(child, reader, self.name(), self.timeout)?;
         playing.endless = matches!(self.video, Video::Rtsp(_));
         // Whether it runs at all is to be known at the start.
@@ -169,14 +183,27 @@ impl Camera for Player {
     }
 }
 
-/// What GStreamer is asked for: Rec. 601 of full range, whatever the video is, since the stream that it
-/// writes does not say; with the colours of every pixel only if they are wanted.
+/// What GStreamer is asked for: [`Encoding::VIDEO`] (range 2, matrix 4), whatever the video is, since the
+/// stream that it writes does not say; with the colours of every pixel only if they are wanted. Not
+/// the full range: some elements, its test source among them, promise that and do not keep to it.
 fn form(wanted: PixelFormat) -> &'static str {
     if wanted.is_colour() {
-        "video/x-raw,format=Y444,colorimetry=1:4:0:0"
+        "video/x-raw,format=Y444,colorimetry=2:4:0:0"
     } else {
-        "video/x-raw,format=I420,colorimetry=1:4:0:0"
+        "video/x-raw,format=I420,colorimetry=2:4:0:0"
     }
+}
+
+/// Whether a file is a YUV4MPEG2 stream that is read here as it is: GStreamer takes every one for one of
+/// limited range, whatever its header says.
+fn is_plain_y4m(video: &Video) -> bool {
+    let Video::File(path) = video else {
+        return false;
+    };
+    let mut start = Vec::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(y4m::MAX_HEADER as u64).read_to_end(&mut start));
+    read.is_ok() && y4m::begins(&start)
 }
 
 /// An address as logs may show it.
@@ -407,5 +434,66 @@ mod tests {
             error.contains("apt-get install gstreamer1.0-tools"),
             "{error}"
         );
+    }
+
+    /// The first frame of a video, of 64 by 48 pixels.
+    fn first_frame(video: &Video, wanted: PixelFormat) -> Frame {
+        let mut player = Player::new(video, wanted, None);
+        let mut playing = player.open().expect("scripts/setup installs GStreamer");
+        let (mut frame, mut state) = (Frame::default(), LiveState::default());
+        loop {
+            match playing
+                .read(&mut frame, TIMEOUT, &mut state)
+                .expect("it plays")
+            {
+                Next::Frame => break,
+                Next::NotYet => {}
+                Next::End => panic!("no frame"),
+            }
+        }
+        assert_eq!((frame.width, frame.height), (64, 48));
+        frame
+    }
+
+    #[test]
+    fn colours_are_the_same_in_every_form_of_video() {
+        let red = "videotestsrc num-buffers=1 pattern=red ! video/x-raw,width=64,height=48";
+        for form in [
+            "",
+            ",format=RGB",
+            ",format=I420,colorimetry=bt601",
+            ",format=I420,colorimetry=bt709",
+        ] {
+            let video = Video::Pipeline(format!("{red}{form}"));
+            let frame = first_frame(&video, PixelFormat::Rgb8);
+            assert_eq!(frame.format, PixelFormat::Rgb8);
+            let pixel = &frame.pixels[3 * 1000..][..3];
+            let is_close = pixel
+                .iter()
+                .zip([255_u8, 0, 0])
+                .all(|(a, b)| a.abs_diff(b) <= 3);
+            assert!(is_close, "{form}: {pixel:?}");
+            let luma = first_frame(&video, PixelFormat::Grey8).pixels[1000];
+            assert!(luma.abs_diff(76) <= 2, "{form}: {luma}");
+        }
+        for (pattern, expected) in [("white", 255), ("black", 0)] {
+            let pipeline = red.replace("red", pattern);
+            let frame = first_frame(&Video::Pipeline(pipeline), PixelFormat::Grey8);
+            assert_eq!(frame.pixels[1000], expected);
+        }
+    }
+
+    #[test]
+    fn a_file_of_full_range_is_taken_as_its_header_says() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        for (chroma, expected) in [("420jpeg", 235), ("420mpeg2", 255)] {
+            let path = folder.path().join(chroma).with_extension("y4m");
+            let mut bytes = format!("YUV4MPEG2 W64 H48 F10:1 C{chroma}\nFRAME\n").into_bytes();
+            bytes.extend(std::iter::repeat_n(235, 64 * 48));
+            bytes.extend(std::iter::repeat_n(128, 2 * 32 * 24));
+            std::fs::write(&path, bytes).expect("written");
+            let frame = first_frame(&Video::File(path), PixelFormat::Grey8);
+            assert_eq!(frame.pixels[1000], expected, "{chroma}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::source::colour::Encoding;
 /// What comes before each frame.
 const MARK: &[u8] = b"FRAME\n";
 /// A longer header is none.
-const MAX_HEADER: usize = 1024;
+pub(super) const MAX_HEADER: usize = 1024;
 /// Largest width or height, in pixels.
 const MAX_SIDE: usize = 16_384;
 
@@ -183,6 +183,14 @@ fn convert(
             }
         }
     }
+}
+
+/// Whether a stream begins with a header that is understood, and a frame.
+pub(super) fn begins(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .is_some_and(|end| header(&bytes[..end]).is_some() && bytes[end + 1..].starts_with(MARK))
 }
 
 /// What a header tells, if it is one. Where it does not say otherwise, numbers are of limited range, but

@@ -50,7 +50,6 @@ impl Encoding {
         limited: true,
     };
 
-    /// All there are, so that weights are worked out once, when this is compiled.
     const fn weights(self) -> Weights {
         const fn weights(red: f64, blue: f64, limited: bool) -> Weights {
             const fn part(value: f64) -> i32 {
@@ -81,9 +80,9 @@ impl Encoding {
         }
     }
 
-    /// What converts its colours.
-    pub(super) const fn converter(self) -> Converter {
-        Converter {
+    /// What its colours are worked out by.
+    pub(super) const fn formula(self) -> Formula {
+        Formula {
             encoding: self,
             weights: self.weights(),
         }
@@ -92,19 +91,19 @@ impl Encoding {
     /// Red, green and blue of a colour `[Y, Cb, Cr]`.
     #[must_use]
     pub const fn rgb(self, colour: [u8; 3]) -> [u8; 3] {
-        self.converter().rgb(colour)
+        self.formula().rgb(colour)
     }
 
     /// Luma by Rec. 601, full range, of a colour `[Y, Cb, Cr]`.
     #[must_use]
     pub const fn luma(self, colour: [u8; 3]) -> u8 {
-        self.converter().luma(colour)
+        self.formula().luma(colour)
     }
 }
 
 /// An encoding with its weights.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Converter {
+pub(super) struct Formula {
     encoding: Encoding,
     weights: Weights,
 }
@@ -120,7 +119,7 @@ const fn clamped(value: i32) -> u8 {
     }
 }
 
-impl Converter {
+impl Formula {
     #[inline]
     pub(super) const fn rgb(&self, [y, cb, cr]: [u8; 3]) -> [u8; 3] {
         let Weights {

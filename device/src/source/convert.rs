@@ -54,7 +54,7 @@ impl Conversion {
 #[derive(Debug)]
 pub struct Converter {
     about: Conversion,
-    colours: colour::Converter,
+    formula: colour::Formula,
     /// A JPEG picture with its tables.
     jpeg: Vec<u8>,
 }
@@ -84,7 +84,7 @@ impl Converter {
         };
         Self {
             about,
-            colours: about.encoding.converter(),
+            formula: about.encoding.formula(),
             jpeg: Vec::new(),
         }
     }
@@ -121,7 +121,7 @@ impl Converter {
             return self.decode(planes[0], pixels);
         }
         let needs_chroma =
-            format.is_colour() && (wanted.is_colour() || !self.colours.needs_no_colour());
+            format.is_colour() && (wanted.is_colour() || !self.formula.needs_no_colour());
         match format {
             CameraFormat::Grey => self.luma_plane(planes[0], pixels),
             CameraFormat::Y10 | CameraFormat::Y12 | CameraFormat::Y16 => {
@@ -147,11 +147,11 @@ impl Converter {
     fn luma_plane(&self, bytes: &[u8], pixels: &mut [u8]) -> Result<(), Corrupt> {
         let width = self.about.width;
         for (to, from) in pixels.chunks_exact_mut(width).zip(self.rows(bytes)?) {
-            if self.colours.is_plain() {
+            if self.formula.is_plain() {
                 to.copy_from_slice(&from[..width]);
             } else {
                 for (to, from) in to.iter_mut().zip(from) {
-                    *to = self.colours.expanded(*from);
+                    *to = self.formula.expanded(*from);
                 }
             }
         }
@@ -161,20 +161,17 @@ impl Converter {
     /// Luma of 10, 12 or 16 bits.
     fn wide(&self, bytes: &[u8], pixels: &mut [u8]) -> Result<(), Corrupt> {
         let width = self.about.width;
-        let values = |row: &[u8]| -> Vec<u16> {
-            let pairs = row.as_chunks::<2>().0.iter().take(width);
-            pairs.map(|pair| u16::from_le_bytes(*pair)).collect()
-        };
         let (low, high) = match self.about.range {
             GreyRange::Full => (0, u16::MAX >> (16 - self.about.format.bits())),
             GreyRange::Between(low, high) => (low, high),
-            GreyRange::Auto => self
-                .rows(bytes)?
-                .take(self.about.height)
-                .flat_map(values)
-                .fold((u16::MAX, 0), |(low, high), value| {
-                    (low.min(value), high.max(value))
-                }),
+            GreyRange::Auto => {
+                let rows = self.rows(bytes)?.take(self.about.height);
+                rows.flat_map(|row| row.as_chunks::<2>().0.iter().take(width))
+                    .map(|value| u16::from_le_bytes(*value))
+                    .fold((u16::MAX, 0), |(low, high), value| {
+                        (low.min(value), high.max(value))
+                    })
+            }
         };
         let span = u32::from(high.saturating_sub(low)).max(1);
         for (to, from) in pixels.chunks_exact_mut(width).zip(self.rows(bytes)?) {
@@ -196,7 +193,7 @@ impl Converter {
             let colours = from.as_chunks::<3>().0.iter().map(|&[a, b, c]| {
                 let colour = if swapped { [c, b, a] } else { [a, b, c] };
                 if limited {
-                    colour.map(|part| self.colours.expanded(part))
+                    colour.map(|part| self.formula.expanded(part))
                 } else {
                     colour
                 }
@@ -222,7 +219,7 @@ impl Converter {
         for (to, from) in rows.zip(self.rows(bytes)?) {
             if !needs_chroma {
                 for (to, from) in to.iter_mut().zip(from.as_chunks::<2>().0) {
-                    *to = self.colours.expanded(from[first]);
+                    *to = self.formula.expanded(from[first]);
                 }
                 continue;
             }
@@ -276,8 +273,8 @@ impl Converter {
     #[inline]
     fn write(&self, to: &mut [u8], colour: [u8; 3]) {
         match to {
-            [to] => *to = self.colours.luma(colour),
-            _ => to.copy_from_slice(&self.colours.rgb(colour)),
+            [to] => *to = self.formula.luma(colour),
+            _ => to.copy_from_slice(&self.formula.rgb(colour)),
         }
     }
 

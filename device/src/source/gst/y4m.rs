@@ -153,7 +153,7 @@ fn convert(
     format: PixelFormat,
     pixels: &mut Vec<u8>,
 ) {
-    let converter = encoding.converter();
+    let formula = encoding.formula();
     let width = header.width;
     let (luma, chroma) = data.split_at(layout.luma.0 * layout.luma.1);
     let (blue, red) = chroma.split_at(layout.chroma.0 * layout.chroma.1);
@@ -161,14 +161,14 @@ fn convert(
     for (y, row) in luma.chunks(layout.luma.0).take(header.height).enumerate() {
         let row = &row[..width];
         let Chroma::Shared(across, down) = header.chroma else {
-            pixels.extend(row.iter().map(|&y| converter.expanded(y)));
+            pixels.extend(row.iter().map(|&y| formula.expanded(y)));
             continue;
         };
-        if !format.is_colour() && converter.needs_no_colour() {
-            if converter.is_plain() {
+        if !format.is_colour() && formula.needs_no_colour() {
+            if formula.is_plain() {
                 pixels.extend_from_slice(row);
             } else {
-                pixels.extend(row.iter().map(|&y| converter.expanded(y)));
+                pixels.extend(row.iter().map(|&y| formula.expanded(y)));
             }
             continue;
         }
@@ -177,9 +177,9 @@ fn convert(
         for (x, &y) in row.iter().enumerate() {
             let colour = [y, blue[x / across], red[x / across]];
             if format.is_colour() {
-                pixels.extend_from_slice(&converter.rgb(colour));
+                pixels.extend_from_slice(&formula.rgb(colour));
             } else {
-                pixels.push(converter.luma(colour));
+                pixels.push(formula.luma(colour));
             }
         }
     }

@@ -203,11 +203,11 @@ fn split(bytes: &[u8], max_side: usize) -> Result<Parts, Damage> {
                 for (mark, body) in early.drain(..) {
                     table(&mut tally, mark, body)?;
                 }
+                push(&mut file, mark, &numbered(body, 6, 3, &ids));
                 frame = Some((tally, width, height, ids));
-                push(&mut file, mark, body);
             }
             0xda => {
-                let Some((tally, ..)) = &mut frame else {
+                let Some((tally, _, _, ids)) = &mut frame else {
                     return Err(Damage::Header);
                 };
                 if !has_codes {
@@ -215,7 +215,7 @@ fn split(bytes: &[u8], max_side: usize) -> Result<Parts, Damage> {
                     push(&mut file, 0xc4, &USUAL_CODES);
                     has_codes = true;
                 }
-                push(&mut file, mark, body);
+                push(&mut file, mark, &numbered(body, 1, 2, ids));
                 let data;
                 (data, rest) = rest.split_at(end_of_data(rest));
                 file.extend_from_slice(data);
@@ -284,6 +284,20 @@ fn end_of_data(rest: &[u8]) -> usize {
         }
     }
     rest.len()
+}
+
+/// A header whose list of components begins at `start`, `step` bytes for each, with numbers from 1 for
+/// their names: the decoder takes names for a word about colours.
+fn numbered(body: &[u8], start: usize, step: usize, ids: &[u8]) -> Vec<u8> {
+    let mut body = body.to_vec();
+    let count = body.get(start - 1).copied().unwrap_or(0);
+    let list = body.get_mut(start..).unwrap_or_default();
+    for name in list.iter_mut().step_by(step).take(count.into()) {
+        if let Some(at) = ids.iter().position(|id| id == name) {
+            *name = at as u8 + 1;
+        }
+    }
+    body
 }
 
 fn push(file: &mut Vec<u8>, mark: u8, body: &[u8]) {

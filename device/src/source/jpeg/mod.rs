@@ -254,8 +254,7 @@ fn next_mark(mut rest: &[u8]) -> Option<(u8, &[u8])> {
         let at = rest.iter().position(|&byte| byte == 0xff)?;
         rest = &rest[at + 1..];
         match *rest.first()? {
-            0 => {}
-            0xff => {} // fills
+            0 | 0xff => {} // data, and what fills
             mark => return Some((mark, &rest[1..])),
         }
     }

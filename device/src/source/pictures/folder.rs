@@ -57,10 +57,9 @@ pub(in super::super) fn list(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
                     }
                 }
                 Ok(about) if about.is_file() && is_picture(&path) => pictures.push(path),
-                Ok(_) => {}
                 // A link that leads nowhere is told when its turn comes.
                 Err(_) if is_picture(&path) => pictures.push(path),
-                Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
     }

@@ -544,6 +544,37 @@ mod tests {
     }
 
     #[test]
+    fn a_jpeg_frame_gives_its_colours() {
+        let colour = [200, 40, 90];
+        let mut file = Vec::new();
+        JpegEncoder::new_with_quality(&mut file, 95)
+            .encode(
+                &colour.repeat(16 * 8),
+                16,
+                8,
+                image::ExtendedColorType::Rgb8,
+            )
+            .expect("encoded");
+        let about = Conversion::new(CameraFormat::Mjpeg, 16, 8, PixelFormat::Rgb8);
+        for file in [without_tables(&file), file] {
+            let pixels = converted(about, &file).expect("whole");
+            assert_eq!(pixels.len(), 3 * 16 * 8);
+            for (found, expected) in pixels.iter().zip(colour.iter().cycle()) {
+                assert!(found.abs_diff(*expected) <= 3, "{found} {expected}");
+            }
+        }
+        let mut grey = Vec::new();
+        JpegEncoder::new_with_quality(&mut grey, 95)
+            .encode(&[77; 16 * 8], 16, 8, image::ExtendedColorType::L8)
+            .expect("encoded");
+        assert_eq!(
+            converted(about, &grey),
+            Ok(vec![77; 3 * 16 * 8]),
+            "in three"
+        );
+    }
+
+    #[test]
     fn a_damaged_jpeg_frame_is_told() {
         let (_, file) = jpeg(64, 64);
         let mut form = Converter::new(Conversion::new(CameraFormat::Mjpeg, 64, 64, GREY));

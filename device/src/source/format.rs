@@ -219,6 +219,20 @@ mod tests {
     }
 
     #[test]
+    fn forms_without_colour_do_not_serve_where_colour_is_wanted() {
+        let serving = CameraFormat::serving(PixelFormat::Rgb8);
+        for format in CameraFormat::ALL {
+            let has_luma_only = matches!(
+                format,
+                CameraFormat::Grey | CameraFormat::Y10 | CameraFormat::Y12 | CameraFormat::Y16
+            );
+            assert_eq!(serving.contains(&format), !has_luma_only, "{format:?}");
+            assert!(CameraFormat::serving(PixelFormat::Grey8).contains(&format));
+        }
+        assert_eq!(CameraFormat::listed(&serving[..3]), "rgb3, bgr3 or yuyv");
+    }
+
+    #[test]
     fn ranges_are_understood() {
         assert_eq!("full".parse(), Ok(GreyRange::Full));
         assert_eq!("auto".parse(), Ok(GreyRange::Auto));

@@ -254,7 +254,11 @@ const FORMATS: [Form; 4] = [
     Form {
         name: "yuyv",
         code: "YUYV",
-        of: |luma| (limited(luma).iter()).flat_map(|luma| [*luma, 128]).collect(),
+        of: |luma| {
+            (limited(luma).iter())
+                .flat_map(|luma| [*luma, 128])
+                .collect()
+        },
     },
     Form {
         name: "nv12",

@@ -76,7 +76,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// v4l2:/dev/video0 (or any path to a camera), rtsp://…, gst:PIPELINE, a video, mnist:test,
-    /// fashion-mnist:test, a folder, a picture, or raw:WIDTHxHEIGHT:PATH.
+    /// fashion-mnist:test, a folder, a picture, or raw:WIDTHxHEIGHT[:grey|:rgb]:PATH.
     #[arg(long, default_value = "mnist:test", value_name = "URI")]
     source: SourceUri,
     #[command(flatten)]

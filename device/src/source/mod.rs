@@ -136,7 +136,7 @@ pub enum SourceError {
         error: std::io::Error,
     },
     /// A folder without pictures.
-    #[error("{} holds no picture (PNG, JPEG, PGM, PPM, BMP, TIFF, WebP or GIF)", .0.display())]
+    #[error("{} holds no PNG, JPEG, PGM, PPM, BMP, TIFF, WebP or GIF picture", .0.display())]
     EmptyFolder(PathBuf),
     /// A pipe failed.
     #[error("cannot read raw frames from {name}: {error}")]

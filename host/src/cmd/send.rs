@@ -54,7 +54,7 @@ pub struct Args {
     /// The board's serial port.
     #[arg(value_name = "PORT")]
     port: PathBuf,
-    /// mnist:test, fashion-mnist:test, a folder, a picture, or raw:WIDTHxHEIGHT:PATH.
+    /// mnist:test, fashion-mnist:test, a folder, a picture, or raw:WIDTHxHEIGHT[:grey|:rgb]:PATH.
     #[arg(long, default_value = "mnist:test", value_name = "URI")]
     source: SourceUri,
     /// Stop after this many frames.

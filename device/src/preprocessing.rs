@@ -9,7 +9,7 @@ use std::vec;
 use std::vec::Vec;
 
 use shared::image::{
-    Channels, FrameView, Geometry, ImageError, Interpolation, MAX_CHANNELS, Normalisation,
+    Channels, FrameStatistics, FrameView, Geometry, ImageError, Interpolation, MAX_CHANNELS, Normalisation,
     Preprocessing, ValueRange,
 };
 
@@ -282,18 +282,38 @@ impl Preparer {
         }
     }
 
+    /// What the model wants.
+    #[must_use]
+    pub fn wanted(&self) -> &Preprocessing {
+        &self.wanted
+    }
+
     /// The input that is made of a picture, `[channel][row][column]`.
     ///
     /// # Errors
     /// What does not fit, as of [`Preprocessing::plan`].
     pub fn prepare(&mut self, picture: &FrameView<'_>) -> Result<&[f32], ImageError> {
+        self.measure(picture)?;
+        Ok(&self.input)
+    }
+
+    /// Makes the input, and tells what the picture looks like in it.
+    ///
+    /// # Errors
+    /// As [`Preparer::prepare`].
+    pub fn measure(&mut self, picture: &FrameView<'_>) -> Result<FrameStatistics, ImageError> {
         let size = (self.shape.width, self.shape.height);
         let plan = self.wanted.plan(picture, None, size)?;
         if self.scratch.len() < plan.scratch_length() {
             self.scratch.resize(plan.scratch_length(), 0);
         }
-        plan.run(picture, &mut self.scratch, &mut self.input)?;
-        Ok(&self.input)
+        plan.run(picture, &mut self.scratch, &mut self.input)
+    }
+
+    /// The input made last.
+    #[must_use]
+    pub fn input(&self) -> &[f32] {
+        &self.input
     }
 }
 

@@ -9,8 +9,7 @@ use prost::Message as _;
 use tch::{Device, Tensor};
 use tract_onnx::pb::ModelProto;
 
-use crate::data::SIDE;
-use crate::lenet::{Architecture, Parameter, SITE_NAMES, SITES, tensor};
+use crate::lenet::{Architecture, Parameter, SIDE, SITE_NAMES, SITES, tensor};
 use crate::torch;
 
 /// The network, on the processor.

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use device::onnx::Model;
+use device::preprocessing::Preparer;
 use serde::{Deserialize, Serialize};
 
 use super::lanes::Lanes;
 use super::{Rounds, Setup};
-use crate::data::{Dataset, DatasetName, SIDE, Split};
+use crate::data::{Dataset, DatasetName, Split, wanted_format};
 
 /// What a row's process answers, a line each: once when it is ready, then after every round.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -94,23 +95,17 @@ pub(super) struct Inputs(Vec<Vec<f32>>);
 impl Inputs {
     /// The first `count` images of `data`, as `model` takes them.
     fn new(mut data: Dataset, model: &Model, count: usize) -> anyhow::Result<Self> {
-        let shape = model.input_shape();
-        if (shape.channels, shape.height, shape.width) != (1, SIDE, SIDE) {
-            bail!("the model takes {shape} images, and the data sets have 1x{SIDE}x{SIDE}");
-        }
         let Some(wanted) = model.metadata().preprocessing else {
             bail!("the model does not say what becomes of a picture: see host adopt");
         };
-        let normalisation = model.scaled(wanted).normalisation[0];
+        let wanted = model.scaled(wanted);
+        let mut preparer = Preparer::new(wanted, model.input_shape());
         data.truncate(count);
         let inputs = (0..data.len()).map(|index| {
-            let pixels = data.image(index).iter();
-            let luma: Vec<f32> = pixels.map(|&pixel| f32::from(pixel) / 255.0).collect();
-            let mut input = vec![0.0; luma.len()];
-            normalisation.apply(&luma, &mut input);
-            input
+            let picture = data.frame(index, wanted_format(&wanted))?;
+            Ok(preparer.prepare(&picture.view()?)?.to_vec())
         });
-        Ok(Self(inputs.collect()))
+        Ok(Self(inputs.collect::<anyhow::Result<_>>()?))
     }
 
     /// The input of frame number `frame`.

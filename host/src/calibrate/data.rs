@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::hash::Hash;
+use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use crate::data::{Dataset, DatasetName, Split, load_folder};
+use crate::data::{Dataset, DatasetName, Split, is_same, track};
 
 /// Which images, as on the command line: `NAME:PART`, or a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,10 +86,10 @@ impl CalibrationSet {
         let trained_on = recipe("dataset").and_then(Value::as_str);
         let name = &self.name;
         ensure!(
-            clip_of.is_none() || matches!(name, DatasetName::Folder(_)),
+            clip_of.is_none() || matches!(name, DatasetName::Folder(_) | DatasetName::Gtsrb),
             "--clip-of needs a folder of pictures: the images of {self} have no names"
         );
-        let (images, files) = match (name, self.part) {
+        let images = match (name, self.part) {
             (_, Some(Part::Train)) => bail!(
                 "{self} are images to train on, which a model answers better than new ones: thresholds set on them promise too much; use {name}:test, or {name}:validation of a model trained with host train --validation N"
             ),
@@ -110,7 +111,7 @@ impl CalibrationSet {
                 }
                 let all = images.len() as u32;
                 let last: Vec<u32> = (all - count as u32..all).collect();
-                (images.select(&last), Vec::new())
+                images.select(&last)
             }
             (DatasetName::Folder(path), part) => {
                 let trained_on = trained_on.map(Path::new);
@@ -118,35 +119,40 @@ impl CalibrationSet {
                     part.is_some() || !trained_on.is_some_and(|other| is_same(other, path)),
                     "the model was trained on images of {name}: use {name}:test, or a folder that it has not seen"
                 );
-                load_folder(path, part.map(|_| Split::Test))?
+                name.load(part.map_or(Split::Test, |_| Split::HeldOut))?
             }
-            (_, Some(Part::Test)) => (name.load(Split::Test)?, Vec::new()),
+            (_, Some(Part::Test)) => name.load(Split::Test)?,
             (_, None) => bail!("which part of {name}? use {name}:test or {name}:validation"),
         };
         let clips = match clip_of {
-            Some(separator) => Some(clips(&files, separator)?),
+            // Tracks of different signs have the same numbers.
+            Some(_) if *name == DatasetName::Gtsrb => Some(clips(&images, track)?),
+            Some(separator) => {
+                let clip = |file: &Path| {
+                    let (clip, _) = file.file_stem()?.to_str()?.rsplit_once(separator)?;
+                    Some(clip.to_owned())
+                };
+                let found = clips(&images, clip);
+                Some(found.with_context(|| format!("no '{separator}' after the name of a clip"))?)
+            }
             None => None,
         };
         Ok(Images { images, clips })
     }
 }
 
-/// Whether two paths lead to one folder.
-fn is_same(a: &Path, b: &Path) -> bool {
-    let there = |path: &Path| path.canonicalize().ok();
-    there(a).is_some_and(|a| Some(a) == there(b))
-}
-
-/// The clip of each file: the part of its name before the last `separator`, counted from 0.
-fn clips(files: &[PathBuf], separator: &str) -> anyhow::Result<Vec<usize>> {
+/// The clip of each image, counted from 0: what `of` finds in the path of its file.
+fn clips<'a, K: Eq + Hash>(
+    images: &'a Dataset,
+    of: impl Fn(&'a Path) -> Option<K>,
+) -> anyhow::Result<Vec<usize>> {
     let mut numbers = HashMap::new();
-    let mut clips = Vec::with_capacity(files.len());
-    for file in files {
-        let stem = file.file_stem().and_then(|stem| stem.to_str());
-        let split = stem.and_then(|stem| stem.rsplit_once(separator));
-        let (clip, _) = split.with_context(|| {
+    let mut clips = Vec::with_capacity(images.len());
+    for index in 0..images.len() {
+        let file = images.file(index).context("an image has no name")?;
+        let clip = of(file).with_context(|| {
             let file = file.display();
-            format!("{file}: its name has no '{separator}' after the name of a clip")
+            format!("{file}: its name does not tell the clip that it belongs to")
         })?;
         let next = numbers.len();
         clips.push(*numbers.entry(clip).or_insert(next));
@@ -218,7 +224,7 @@ mod tests {
         assert_eq!(set(path).load(None, None).expect("read").clips, None);
         picture("b/lone.pgm");
         let error = set(path).load(None, Some("_")).expect_err("no clip");
-        assert!(error.to_string().contains("lone.pgm"), "{error}");
+        assert!(format!("{error:#}").contains("lone.pgm"), "{error:#}");
         let error = set("mnist:test")
             .load(None, Some("_"))
             .expect_err("no names");

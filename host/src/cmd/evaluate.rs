@@ -160,6 +160,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         &args.dataset,
         args.ood.as_ref(),
         args.limit.map(|limit| limit as usize),
+        setup.training().as_ref(),
     )?;
     let stop = stop_flag()?;
     let bar = progress_bar("judging", frames.len() as u64, 0);

@@ -103,7 +103,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         ends: args.ends.clone(),
     };
     let limit = args.limit.map(|limit| limit as usize);
-    let frames = Frames::load(&args.dataset, args.ood.as_ref(), limit)?;
+    let frames = Frames::load(
+        &args.dataset,
+        args.ood.as_ref(),
+        limit,
+        setup.training().as_ref(),
+    )?;
     let epistemic = args.study.as_deref().map(Epistemic::load).transpose()?;
     let stop = stop_flag()?;
     let bar = progress_bar("", 0, 0);

@@ -185,7 +185,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn run_corruptions(args: &CorruptionsArgs) -> anyhow::Result<()> {
-    let (setup, mut data) = args.sampling.open(args.passes, Split::Test)?;
+    let (setup, mut data) = args.sampling.open(args.passes)?;
     data.truncate(args.limit as usize);
     let (stop, threads) = (stop_flag()?, args.threads.count()?);
     let bar = progress_bar("judging", 0, 0);
@@ -203,7 +203,7 @@ fn run_corruptions(args: &CorruptionsArgs) -> anyhow::Result<()> {
 }
 
 fn run_rotation(args: &RotationArgs) -> anyhow::Result<()> {
-    let (setup, data) = args.sampling.open(args.passes, Split::Test)?;
+    let (setup, data) = args.sampling.open(args.passes)?;
     let image = match args.image {
         Some(image) => image,
         None => data
@@ -219,7 +219,7 @@ fn run_rotation(args: &RotationArgs) -> anyhow::Result<()> {
 }
 
 fn run_precision(args: &PrecisionArgs) -> anyhow::Result<()> {
-    let (setup, mut data) = args.sampling.open(args.passes, Split::Test)?;
+    let (setup, mut data) = args.sampling.open(args.passes)?;
     data.truncate(args.limit as usize);
     let (stop, threads) = (stop_flag()?, args.threads.count()?);
     let bar = progress_bar("sampling", data.len() as u64, 0);
@@ -230,7 +230,7 @@ fn run_precision(args: &PrecisionArgs) -> anyhow::Result<()> {
 
 fn run_variational(args: &VariationalArgs) -> anyhow::Result<()> {
     let sampling = &args.sampling;
-    let (setup, mut test) = sampling.open(args.passes, Split::Test)?;
+    let (setup, mut test) = sampling.open(args.passes)?;
     let trained = Trained::load(&sampling.model)?;
     let dataset = sampling.dataset.to_string();
     ensure!(
@@ -258,8 +258,8 @@ fn run_variational(args: &VariationalArgs) -> anyhow::Result<()> {
 }
 
 impl Sampling {
-    /// What samples the model, and the data.
-    fn open(&self, passes: u32, split: Split) -> anyhow::Result<(Setup, Dataset)> {
+    /// What samples the model, and the test images.
+    fn open(&self, passes: u32) -> anyhow::Result<(Setup, Dataset)> {
         self.engine.check()?;
         ensure!(
             self.model.exists(),
@@ -277,7 +277,8 @@ impl Sampling {
             preprocessing: self.preprocessing.clone(),
             ends: self.ends.clone(),
         };
-        Ok((setup, self.dataset.load(split)?))
+        let part = self.dataset.test_split(setup.training().as_ref());
+        Ok((setup, self.dataset.load(part)?))
     }
 }
 

@@ -1,15 +1,17 @@
-//! A folder of images per class: `DIR/CLASS/*.png`, or `DIR/{train,test}/CLASS/*.png`.
+//! A folder of pictures per class: `DIR/CLASS/*.png`, or `DIR/{train,test}/CLASS/*.png`.
+//!
+//! Pictures are decoded when they are needed, not here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use device::source::{is_picture, read_picture};
-use shared::image::{Normalisation, PixelFormat, Preprocessing};
+use device::source::{PictureError, is_picture};
 
-use super::{DataError, Dataset, SIDE, Split};
+use super::classes::numbers;
+use super::{DataError, Dataset, Split};
 
-/// Without `train` and `test` sub-folders, every sixth image of a class (by sorted name) is a
-/// test image: MNIST's own proportion.
+/// Training on a folder without `train` and `test` sub-folders keeps every sixth picture of a class (by
+/// sorted name) for its test: MNIST's own proportion.
 const TEST_EVERY: usize = 6;
 
 /// Sub-folder of the pictures of flagged frames that nobody has looked at: no class.
@@ -17,83 +19,142 @@ pub const UNLABELLED: &str = "unlabelled";
 /// Sub-folder of those that nothing is to be learnt from: no class.
 pub const DISCARDED: &str = "discarded";
 
-/// The sub-folders that are classes.
+/// The sub-folders that are classes, sorted: as numbers if all are numbers, else by name.
 fn class_folders(root: &Path) -> Result<Vec<PathBuf>, DataError> {
-    entries(root, |path| {
+    let mut folders = entries(root, |path| {
         path.is_dir() && ![UNLABELLED, DISCARDED].contains(&name_of(path).as_str())
-    })
+    })?;
+    let names: Vec<String> = folders.iter().map(|path| name_of(path)).collect();
+    if let Some(numbers) = numbers(&names) {
+        let mut numbered: Vec<(u64, PathBuf)> = numbers.into_iter().zip(folders).collect();
+        // Stable: 1 and 01 stay in the order of their names.
+        numbered.sort_by_key(|(number, _)| *number);
+        folders = numbered.into_iter().map(|(_, path)| path).collect();
+    }
+    Ok(folders)
 }
 
-/// Reads all images of all class folders, of which some may be empty.
+/// Finds all pictures of all class folders, of which some may be empty.
 ///
 /// # Errors
-/// There is no image, or one cannot be read.
+/// There is no picture.
 #[cfg(any(test, feature = "train"))]
 pub(crate) fn load_labelled(root: &Path) -> Result<Dataset, DataError> {
     if !root.is_dir() {
         return Err(DataError::content(root, "no such folder"));
     }
-    let mut dataset = Dataset {
-        class_names: Vec::new(),
-        pixels: Vec::new(),
-        labels: Vec::new(),
-    };
+    let (mut class_names, mut labels, mut files) = (Vec::new(), Vec::new(), Vec::new());
     for class in class_folders(root)? {
-        let pictures = entries(&class, |path| path.is_file() && is_picture(path))?;
+        let pictures = pictures_in(&class)?;
         if pictures.is_empty() {
             continue;
         }
-        let label = u16::try_from(dataset.class_names.len())
+        let label = u16::try_from(class_names.len())
             .map_err(|_| DataError::content(root, "too many classes"))?;
-        dataset.class_names.push(name_of(&class));
-        for picture in pictures {
-            dataset.pixels.extend(read_image(&picture)?);
-            dataset.labels.push(label);
-        }
+        class_names.push(name_of(&class));
+        labels.resize(labels.len() + pictures.len(), label);
+        files.extend(pictures);
     }
-    if dataset.is_empty() {
+    if files.is_empty() {
         let reason = "no labelled images: none lies in a sub-folder named after its class";
         return Err(DataError::content(root, reason));
     }
-    Ok(dataset)
+    Ok(Dataset::in_files(class_names, labels, files))
 }
 
-/// Reads one part, or all images of a folder that is not divided, and tells the file of each;
-/// sub-folder names, sorted, are the class names.
-pub(crate) fn load(
-    root: &Path,
-    split: Option<Split>,
-) -> Result<(Dataset, Vec<PathBuf>), DataError> {
+/// Which pictures of each class folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Take {
+    All,
+    /// All but every sixth.
+    Most,
+    /// Every sixth.
+    Rest,
+}
+
+impl Take {
+    fn takes(self, index: usize) -> bool {
+        let is_test = index % TEST_EVERY == TEST_EVERY - 1;
+        match self {
+            Self::All => true,
+            Self::Most => !is_test,
+            Self::Rest => is_test,
+        }
+    }
+}
+
+/// Where the class folders of a part lie, and what is taken of them.
+fn part(root: &Path, split: Split) -> Result<(PathBuf, Take), DataError> {
+    let (train, test) = (root.join("train"), root.join("test"));
+    // The only sub-folder, with classes in it: no class of that name.
+    let is_part = |folder: &Path| -> Result<bool, DataError> {
+        Ok(folder.is_dir()
+            && class_folders(root)? == [folder]
+            && !class_folders(folder)?.is_empty())
+    };
+    if train.is_dir() && test.is_dir() {
+        let names = |folder: &Path| -> Result<Vec<_>, DataError> {
+            let found = class_folders(folder)?;
+            Ok(found.iter().map(|path| name_of(path)).collect())
+        };
+        if names(&train)? != names(&test)? {
+            let reason = "train and test do not have the same classes";
+            return Err(DataError::content(root, reason));
+        }
+        return Ok(match split {
+            Split::Train => (train, Take::All),
+            Split::Test | Split::HeldOut => (test, Take::All),
+        });
+    }
+    if is_part(&test)? {
+        return match split {
+            Split::Test => Ok((test, Take::All)),
+            Split::Train | Split::HeldOut => {
+                let reason = "it has a folder test/ but no train/ beside it to train on";
+                Err(DataError::content(root, reason))
+            }
+        };
+    }
+    if is_part(&train)? {
+        return match split {
+            Split::Train => Ok((train, Take::Most)),
+            Split::HeldOut => Ok((train, Take::Rest)),
+            Split::Test => {
+                let reason = format!(
+                    "it has a folder train/ but no test/ beside it: name {} to measure on its pictures",
+                    train.display()
+                );
+                Err(DataError::content(root, reason))
+            }
+        };
+    }
+    // Named itself, as one of both.
+    let there = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
+    if there.ends_with("train") && there.with_file_name("test").is_dir() {
+        return Ok(match split {
+            Split::Train | Split::Test => (root.to_path_buf(), Take::All),
+            Split::HeldOut => (there.with_file_name("test"), Take::All),
+        });
+    }
+    let take = match split {
+        Split::Train => Take::Most,
+        Split::Test => Take::All,
+        Split::HeldOut => Take::Rest,
+    };
+    Ok((root.to_path_buf(), take))
+}
+
+/// Finds one part of a folder; sub-folder names are the class names.
+pub(super) fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
     let refuse = |path: &Path, reason: String| DataError::content(path, reason);
     if !root.is_dir() {
         return Err(refuse(
             root,
-            "no such folder (a data set is `mnist`, `fashion-mnist` or a folder with one sub-folder of images per class)".into(),
+            "no such folder (a data set is `mnist`, `fashion-mnist`, `gtsrb`, `cifar10` or a folder with one sub-folder of images per class)".into(),
         ));
     }
-    let divided = root.join("train").is_dir() && root.join("test").is_dir();
-    let part = match split {
-        _ if !divided => root.to_path_buf(),
-        Some(Split::Train) => root.join("train"),
-        Some(Split::Test) => root.join("test"),
-        None => {
-            let reason = "it is divided into train and test: say which";
-            return Err(refuse(root, reason.into()));
-        }
-    };
+    let (part, take) = part(root, split)?;
     let classes = class_folders(&part)?;
-    if divided {
-        let names = |folder: &str| -> Result<Vec<_>, DataError> {
-            let found = entries(&root.join(folder), Path::is_dir)?;
-            Ok(found.iter().map(|path| name_of(path)).collect())
-        };
-        if names("train")? != names("test")? {
-            return Err(refuse(
-                root,
-                "train and test do not have the same classes".into(),
-            ));
-        }
-    }
     if classes.len() < 2 {
         return Err(refuse(
             &part,
@@ -103,16 +164,20 @@ pub(crate) fn load(
             ),
         ));
     }
+    if split == Split::Train && take == Take::Most {
+        tracing::info!(
+            "{} has no train/ and test/: every sixth picture of a class is kept out of training, for the test",
+            root.display()
+        );
+    }
     let mut images = Vec::new();
     for (label, class) in classes.iter().enumerate() {
         let label = u16::try_from(label)
             .map_err(|_| refuse(&part, format!("{} classes are too many", classes.len())))?;
         let before = images.len();
-        let pictures = entries(class, |path| path.is_file() && is_picture(path))?;
-        for (index, file) in pictures.into_iter().enumerate() {
-            let is_test = index % TEST_EVERY == TEST_EVERY - 1;
-            if divided || split.is_none_or(|split| is_test == (split == Split::Test)) {
-                images.push((0.0, label, read_image(&file)?, file));
+        for (index, file) in pictures_in(class)?.into_iter().enumerate() {
+            if take.takes(index) {
+                images.push((0.0, label, file));
             }
         }
         let count = images.len() - before;
@@ -120,12 +185,12 @@ pub(crate) fn load(
             *place = (index as f64 + 0.5) / count as f64;
         }
         if count == 0 {
-            let reason = match split {
-                None => "no images (PNG, JPEG or PGM)",
-                Some(Split::Train) => {
+            let reason = match take {
+                Take::All => "no images (PNG, JPEG or PGM)",
+                Take::Most => {
                     "no training images (PNG, JPEG or PGM; 6 or more, or train/ and test/ folders beside each other)"
                 }
-                Some(Split::Test) => {
+                Take::Rest => {
                     "no test images (PNG, JPEG or PGM; 6 or more, or train/ and test/ folders beside each other)"
                 }
             };
@@ -134,47 +199,53 @@ pub(crate) fn load(
     }
     // Classes take turns, so that the first and the last so many images hold all of them.
     images.sort_by(|(a, ..), (b, ..)| f64::total_cmp(a, b));
-    let mut dataset = Dataset {
-        class_names: classes.iter().map(|path| name_of(path)).collect(),
-        pixels: Vec::with_capacity(images.len() * Dataset::PIXELS),
-        labels: Vec::with_capacity(images.len()),
-    };
-    let mut files = Vec::with_capacity(images.len());
-    for (_, label, pixels, file) in images {
-        dataset.pixels.extend(pixels);
-        dataset.labels.push(label);
-        files.push(file);
-    }
-    Ok((dataset, files))
+    let class_names = classes.iter().map(|path| name_of(path)).collect();
+    let (labels, files) = images.into_iter().map(|(_, label, file)| (label, file)).unzip();
+    Ok(Dataset::in_files(class_names, labels, files))
 }
 
-/// Reads the images that lie in a folder itself, sorted by name, as one class named after it; `None`
-/// if there are none.
+/// The pictures that lie in a folder itself, sorted by name, as one class named after it; `None` if there
+/// are none.
 pub(super) fn load_pictures(root: &Path) -> Result<Option<Dataset>, DataError> {
     if !root.is_dir() {
         return Ok(None);
     }
-    let files = entries(root, |path| path.is_file() && is_picture(path))?;
+    let files = pictures_in(root)?;
     if files.is_empty() {
         return Ok(None);
     }
-    let pixels: Result<Vec<_>, _> = files.iter().map(|file| read_image(file)).collect();
-    Ok(Some(Dataset {
-        class_names: vec![name_of(root)],
-        pixels: pixels?.concat(),
-        labels: vec![0; files.len()],
-    }))
+    let labels = vec![0; files.len()];
+    Ok(Some(Dataset::in_files(vec![name_of(root)], labels, files)))
 }
 
-fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     path.file_name()
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned()
 }
 
+/// The pictures in a folder, sorted by name. What is no regular file is none: a pipe called `x.png` would
+/// be waited for.
+///
+/// # Errors
+/// The folder cannot be read, or a picture is empty.
+pub(super) fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let pictures = entries(folder, |path| is_picture(path) && path.is_file())?;
+    for picture in &pictures {
+        let about = fs::metadata(picture).map_err(DataError::io("read", picture))?;
+        if about.len() == 0 {
+            return Err(PictureError::Empty(picture.clone()).into());
+        }
+    }
+    Ok(pictures)
+}
+
 /// The entries of a folder that `keep` accepts, hidden ones left out, sorted by name.
-fn entries(folder: &Path, keep: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, DataError> {
+pub(super) fn entries(
+    folder: &Path,
+    keep: impl Fn(&Path) -> bool,
+) -> Result<Vec<PathBuf>, DataError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(DataError::io("read", folder))? {
         let path = entry.map_err(DataError::io("read", folder))?.path();
@@ -189,28 +260,11 @@ fn entries(folder: &Path, keep: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, 
     Ok(found)
 }
 
-fn read_image(path: &Path) -> Result<Vec<u8>, DataError> {
-    let refuse = |error: shared::image::ImageError| DataError::content(path, error.to_string());
-    let picture = read_picture(path, PixelFormat::Grey8)?;
-    let view = picture.view().map_err(refuse)?;
-    let mut luma = vec![0.0; SIDE * SIDE];
-    Preprocessing::grey(Normalisation::IDENTITY)
-        .plan(&view, None, (SIDE, SIDE))
-        .and_then(|plan| plan.run(&view, &mut [], &mut luma))
-        .map_err(refuse)?;
-    Ok(luma
-        .iter()
-        .map(|value| (value * 255.0).round() as u8)
-        .collect())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use shared::image::PixelFormat;
 
-    fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
-        Ok(super::load(root, Some(split))?.0)
-    }
+    use super::*;
 
     /// A folder of `classes` × `count` one-colour PGM images.
     fn pictures(root: &Path, classes: &[&str], count: usize) {
@@ -224,35 +278,106 @@ mod tests {
         }
     }
 
+    /// The first pixel of an image.
+    fn shade(data: &Dataset, index: usize) -> u8 {
+        data.frame(index, PixelFormat::Grey8).expect("decoded").pixels[0]
+    }
+
     #[test]
-    fn every_sixth_image_is_a_test_image() {
+    fn training_keeps_every_sixth_image_for_its_test_and_others_measure_on_all() {
         let root = tempfile::tempdir().expect("temporary folder");
         pictures(root.path(), &["b", "a"], 7);
         let train = load(root.path(), Split::Train).expect("training part");
-        let test = load(root.path(), Split::Test).expect("test part");
+        let test = load(root.path(), Split::HeldOut).expect("what training left");
         assert_eq!(train.class_names, ["a", "b"]);
         assert_eq!(train.labels, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
         assert_eq!(test.labels, [0, 1]);
         // `a` is the second name given, so its images start at 20; the sixth is 25.
-        assert!(test.image(0).iter().all(|&pixel| pixel == 25));
-        assert_eq!(train.image(10)[0], 26);
-        let (all, files) = super::load(root.path(), None).expect("all images");
-        assert_eq!((all.len(), files.len()), (14, 14));
-        assert_eq!(files[13], root.path().join("b/06.pgm"));
+        let sixth = test.frame(0, PixelFormat::Grey8).expect("decoded");
+        assert_eq!((sixth.width, sixth.height), (40, 30));
+        assert!(sixth.pixels.iter().all(|&pixel| pixel == 25));
+        assert_eq!(shade(&train, 10), 26);
+        let all = load(root.path(), Split::Test).expect("all images");
+        assert_eq!(all.len(), 14);
+        assert_eq!(all.file(13), Some(&*root.path().join("b/06.pgm")));
     }
 
     #[test]
     fn a_divided_folder_is_taken_as_it_is() {
         let root = tempfile::tempdir().expect("temporary folder");
-        pictures(&root.path().join("train"), &["a", "b"], 3);
-        pictures(&root.path().join("test"), &["a", "b"], 2);
-        assert_eq!(load(root.path(), Split::Train).expect("train").len(), 6);
-        assert_eq!(load(root.path(), Split::Test).expect("test").len(), 4);
-        let error = super::load(root.path(), None).expect_err("which part?");
-        assert!(error.to_string().contains("say which"), "{error}");
-        fs::create_dir(root.path().join("test/c")).expect("a class that train lacks");
+        let [train, test] = ["train", "test"].map(|part| root.path().join(part));
+        pictures(&train, &["a", "b"], 3);
+        pictures(&test, &["a", "b"], 2);
+        let count = |folder: &Path| {
+            [Split::Train, Split::Test, Split::HeldOut]
+                .map(|split| load(folder, split).expect("read").len())
+        };
+        assert_eq!(count(root.path()), [6, 4, 4]);
+        // Named itself, each is whole.
+        assert_eq!(count(&train), [6, 6, 4]);
+        assert_eq!(load(&test, Split::Test).expect("test").len(), 4);
+        fs::create_dir(test.join("c")).expect("a class that train lacks");
         let error = load(root.path(), Split::Train).expect_err("classes differ");
         assert!(error.to_string().contains("same classes"), "{error}");
+    }
+
+    #[test]
+    fn a_part_without_the_other_is_what_its_name_says() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        pictures(&root.path().join("test"), &["a", "b"], 7);
+        let [train, test] = [Split::Train, Split::Test].map(|split| load(root.path(), split));
+        assert_eq!(test.expect("the test part").len(), 14);
+        let error = train.expect_err("nothing to train on").to_string();
+        assert!(error.contains("no train/"), "{error}");
+        fs::rename(root.path().join("test"), root.path().join("train")).expect("renamed");
+        let error = load(root.path(), Split::Test).expect_err("nothing to measure on");
+        assert!(error.to_string().contains("no test/"), "{error}");
+        assert_eq!(load(root.path(), Split::Train).expect("train").len(), 12);
+        assert_eq!(load(root.path(), Split::HeldOut).expect("rest").len(), 2);
+        // Classes may be called so.
+        pictures(root.path(), &["test", "other"], 7);
+        fs::remove_dir_all(root.path().join("train")).expect("removed");
+        assert_eq!(load(root.path(), Split::Test).expect("classes").class_names, ["other", "test"]);
+    }
+
+    #[test]
+    fn classes_named_by_numbers_are_sorted_as_numbers() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        pictures(root.path(), &["10", "2", "1", "0"], 1);
+        let data = load(root.path(), Split::Test).expect("read");
+        assert_eq!(data.class_names, ["0", "1", "2", "10"]);
+        assert_eq!(shade(&data, 3), 10);
+        pictures(root.path(), &["x"], 1);
+        let data = load(root.path(), Split::Test).expect("read");
+        assert_eq!(data.class_names, ["0", "1", "10", "2", "x"]);
+    }
+
+    #[test]
+    fn pictures_keep_their_own_sizes_and_colours() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        pictures(root.path(), &["a", "b"], 1);
+        fs::write(root.path().join("a/01.ppm"), b"P6 1 2 255\n\xff\0\0\0\0\xff").expect("picture");
+        let data = load(root.path(), Split::Test).expect("read");
+        let at = |format| data.frame(2, format).expect("decoded");
+        let size = |index| {
+            let frame = data.frame(index, PixelFormat::Rgb8).expect("decoded");
+            (frame.width, frame.height)
+        };
+        assert_eq!([0, 1, 2].map(size), [(40, 30), (40, 30), (1, 2)]);
+        assert_eq!(at(PixelFormat::Rgb8).pixels, [255, 0, 0, 0, 0, 255]);
+        assert_eq!(at(PixelFormat::Grey8).pixels, [76, 29]);
+    }
+
+    #[test]
+    fn hidden_files_and_pipes_are_no_pictures() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        pictures(root.path(), &["a", "b"], 1);
+        fs::write(root.path().join("a/._00.png"), "AppleDouble").expect("written");
+        fs::create_dir(root.path().join(".cache")).expect("created");
+        let pipe = root.path().join("a/pipe.png");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo runs").success());
+        assert_eq!(load(root.path(), Split::Test).expect("read").len(), 2);
     }
 
     #[test]
@@ -276,15 +401,15 @@ mod tests {
     #[test]
     fn a_folder_without_classes_is_one_class() {
         let root = tempfile::tempdir().expect("temporary folder");
-        assert_eq!(load_pictures(&root.path().join("absent")).ok(), Some(None));
+        let none = |path: &Path| load_pictures(path).expect("read").is_none();
+        assert!(none(&root.path().join("absent")));
         pictures(root.path(), &["a"], 3);
-        assert_eq!(load_pictures(root.path()).ok(), Some(None));
+        assert!(none(root.path()));
         let images = load_pictures(&root.path().join("a")).expect("read");
         let images = images.expect("pictures");
         assert_eq!(images.class_names, ["a"]);
         assert_eq!(images.labels, [0, 0, 0]);
-        let first: Vec<u8> = (0..3).map(|index| images.image(index)[0]).collect();
-        assert_eq!(first, [10, 11, 12]);
+        assert_eq!([0, 1, 2].map(|index| shade(&images, index)), [10, 11, 12]);
         fs::write(root.path().join("a/zero.png"), "").expect("empty image");
         let error = load_pictures(&root.path().join("a")).expect_err("an empty image");
         assert!(error.to_string().contains("zero.png"), "{error}");

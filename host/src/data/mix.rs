@@ -2,10 +2,13 @@
 //! and things that are no digits at all.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use device::source::Frame as Picture;
 use serde::{Deserialize, Serialize};
+use shared::image::PixelFormat;
 
-use super::pictures::{picture_name, write_folder};
+use super::write::{picture_name, write_folder};
 use super::{
     Corruption, DataError, Dataset, DatasetName, Purpose, Random, Severity, Split, corrupt,
 };
@@ -80,11 +83,7 @@ pub fn write_mix(plan: &MixPlan, out: &Path) -> Result<Vec<MixEntry>, DataError>
         &if plan.fashion > 0 {
             DatasetName::FashionMnist.load(Split::Test)?
         } else {
-            Dataset {
-                class_names: Vec::new(),
-                pixels: Vec::new(),
-                labels: Vec::new(),
-            }
+            Dataset::empty(Vec::new())
         },
     )
     .map_err(|reason| DataError::content(out, reason))?;
@@ -97,7 +96,7 @@ pub fn write_mix(plan: &MixPlan, out: &Path) -> Result<Vec<MixEntry>, DataError>
             label: frame.label,
         })
         .collect();
-    let images = frames.iter().map(|frame| &frame.pixels[..]);
+    let images = frames.iter().map(|frame| Ok(&*frame.picture));
     let json = serde_json::to_vec_pretty(&manifest)
         .map_err(|error| DataError::content(out, error.to_string()))?;
     write_folder(images, &[("manifest.json", &json)], out)?;
@@ -107,7 +106,7 @@ pub fn write_mix(plan: &MixPlan, out: &Path) -> Result<Vec<MixEntry>, DataError>
 struct Frame {
     kind: MixKind,
     label: Option<u16>,
-    pixels: Vec<u8>,
+    picture: Arc<Picture>,
 }
 
 /// The frames of `plan` in their final order; no test image is used twice.
@@ -147,7 +146,8 @@ fn choose(plan: &MixPlan, digits: &Dataset, fashion: &Dataset) -> Result<Vec<Fra
             _ => (digits, &mut digit_order),
         };
         for index in order.take(count) {
-            let mut pixels = set.image(index as usize).to_vec();
+            let picture = set.frame(index as usize, PixelFormat::Rgb8);
+            let mut picture = picture.map_err(|error| error.to_string())?;
             let corruption = match kind {
                 MixKind::Clean | MixKind::Fashion => None,
                 MixKind::Occluded => Some(Corruption::OcclusionBlock),
@@ -158,13 +158,13 @@ fn choose(plan: &MixPlan, digits: &Dataset, fashion: &Dataset) -> Result<Vec<Fra
                 let mut random = Random::new(plan.seed, Purpose::Corruption, u64::from(index));
                 let [.., bad, worst] = Severity::ALL;
                 let severity = if random.below(2) == 0 { bad } else { worst };
-                corrupt(corruption, severity, &mut pixels, &mut random);
+                corrupt(corruption, severity, Arc::make_mut(&mut picture), &mut random);
             }
             let label = (kind != MixKind::Fashion).then(|| set.labels[index as usize]);
             frames.push(Frame {
                 kind,
                 label,
-                pixels,
+                picture,
             });
         }
     }
@@ -181,13 +181,15 @@ mod tests {
     use super::*;
 
     fn set(count: usize, shade: u8) -> Dataset {
-        Dataset {
-            class_names: vec!["a".into()],
-            pixels: (0..count)
-                .flat_map(|i| vec![shade + i as u8; Dataset::PIXELS])
+        Dataset::in_memory(
+            vec!["a".into()],
+            vec![0; count],
+            (28, 28),
+            PixelFormat::Grey8,
+            (0..count)
+                .flat_map(|i| vec![shade + i as u8; 28 * 28])
                 .collect(),
-            labels: vec![0; count],
-        }
+        )
     }
 
     #[test]
@@ -216,7 +218,7 @@ mod tests {
         let mut clean: Vec<u8> = frames
             .iter()
             .filter(|frame| frame.kind == MixKind::Clean)
-            .map(|frame| frame.pixels[0])
+            .map(|frame| frame.picture.pixels[0])
             .collect();
         clean.dedup();
         assert_eq!(clean.len(), 5);

@@ -36,6 +36,8 @@ pub enum Purpose {
     Augmentation,
     /// The images that a plan in eight bits is scaled by.
     PlanRanges,
+    /// Which decoded pictures are let go of.
+    Cache,
 }
 
 /// A stream of Philox4x32-10 blocks.

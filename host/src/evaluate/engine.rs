@@ -11,7 +11,10 @@ use device::onnx::{EndOptions, Model};
 use device::preprocessing::PreprocessingOptions;
 use device::session::{AnyEngine, EngineKind, LinuxInference, Options, Session, is_plan};
 use device::signature::Trust;
+use serde_json::Value;
 use shared::stopping::Delta;
+
+use crate::lenet::TrainedModel;
 
 /// What runs the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +84,19 @@ pub(crate) struct Opened {
 }
 
 impl Setup {
+    /// What the model's file tells about its training; `None` if it tells nothing, or cannot be read.
+    #[must_use]
+    pub fn training(&self) -> Option<Value> {
+        if is_plan(&self.model) {
+            return None;
+        }
+        match Model::load(&self.model) {
+            Ok(model) => model.metadata().training.clone(),
+            // Weights, or their folder: whoever opens it says what is wrong with it.
+            Err(_) => TrainedModel::load(&weights_of(&self.model).ok()?).ok()?.training,
+        }
+    }
+
     /// Loads the model for use on one thread.
     pub(crate) fn open(&self) -> anyhow::Result<Opened> {
         let mut options = Options {

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use anyhow::ensure;
-use device::engine::Engine as _;
+use anyhow::Context;
+use serde_json::Value;
 
 use super::engine::Opened;
-use crate::data::{Dataset, DatasetName, Split};
+use crate::data::{ClassMap, Dataset, DatasetName, Split};
 
 /// Images of one kind.
 #[derive(Debug, Clone)]
@@ -40,7 +40,8 @@ impl Frames {
     }
 
     /// The test images of a data set, and of another one that the model does not know, which need
-    /// not have classes; of each the first `limit` images, if given.
+    /// not have classes; of each the first `limit` images, if given. `training` is what the model's file
+    /// tells about its training, so that it is not measured on what it was trained on.
     ///
     /// # Errors
     /// A data set is absent, damaged, or has no images.
@@ -48,6 +49,7 @@ impl Frames {
         dataset: &DatasetName,
         ood: Option<&DatasetName>,
         limit: Option<usize>,
+        training: Option<&Value>,
     ) -> anyhow::Result<Self> {
         let set = |name: &DatasetName, mut images: Dataset, known| {
             images.truncate(limit.unwrap_or(usize::MAX));
@@ -57,7 +59,8 @@ impl Frames {
                 known,
             }
         };
-        let mut sets = vec![set(dataset, dataset.load(Split::Test)?, true)];
+        let part = dataset.test_split(training);
+        let mut sets = vec![set(dataset, dataset.load(part)?, true)];
         if let Some(ood) = ood {
             sets.push(set(ood, ood.load_unlabelled(Split::Test)?, false));
         }
@@ -97,40 +100,58 @@ impl Frames {
     /// If there is no such frame.
     #[must_use]
     pub fn find(&self, number: usize) -> (&ImageSet, usize) {
-        let set = self.starts.partition_point(|&start| start <= number) - 1;
+        let set = self.set_of(number);
         (&self.sets[set], number - self.starts[set])
     }
 
-    /// The right class of frame `number`, if it shows one of the model's.
-    ///
-    /// # Panics
-    /// If there is no such frame.
-    #[must_use]
-    pub fn label(&self, number: usize) -> Option<usize> {
-        let (set, index) = self.find(number);
-        set.known.then(|| usize::from(set.images.labels[index]))
+    /// The number of the set that frame `number` comes from.
+    fn set_of(&self, number: usize) -> usize {
+        assert!(number < self.len(), "there is no frame {number}");
+        self.starts.partition_point(|&start| start <= number) - 1
     }
 
-    /// Whether a model with these classes can be asked for those of the known sets; `tell` of what is odd.
-    pub(super) fn fit(&self, opened: &Opened, tell: bool) -> anyhow::Result<()> {
-        for ImageSet { name, images, .. } in self.sets.iter().filter(|set| set.known) {
-            let (model, data) = (opened.inference.engine().classes(), &images.class_names);
-            ensure!(
-                model == data.len(),
-                "the model has {model} classes and {name} has {}",
-                data.len()
-            );
-            if tell && opened.labels != *data {
-                tracing::warn!(
-                    "the model's classes ({}) are not named as those of {name} ({}): was it trained on them?",
-                    opened.labels.join(", "),
-                    data.join(", ")
-                );
+
+    /// Which classes of a model those of the known sets are; `tell` of what is odd.
+    pub(super) fn classes(&self, opened: &Opened, tell: bool) -> anyhow::Result<Classes> {
+        let mut maps = Vec::with_capacity(self.sets.len());
+        for ImageSet {
+            name,
+            images,
+            known,
+        } in &self.sets
+        {
+            if !known {
+                maps.push(None);
+                continue;
             }
+            let map = ClassMap::new(&opened.labels, &images.class_names);
+            let map = map.with_context(|| format!("{name} cannot be asked of this model"))?;
+            if let (true, Some(warning)) = (tell, map.warning()) {
+                tracing::warn!("{name}: {warning}");
+            }
+            maps.push(Some(map));
         }
         if tell && !opened.calibrated {
             tracing::warn!("the model file carries no thresholds: generic ones are in force");
         }
-        Ok(())
+        Ok(Classes(maps))
+    }
+}
+
+/// The classes of a model that the known sets of [`Frames`] show.
+#[derive(Debug, Clone)]
+pub(super) struct Classes(Vec<Option<ClassMap>>);
+
+impl Classes {
+    /// The model's class of frame `number`, if it shows one.
+    ///
+    /// # Panics
+    /// If there is no such frame.
+    pub(super) fn label(&self, frames: &Frames, number: usize) -> Option<usize> {
+        let set = frames.set_of(number);
+        let (images, index) = (&frames.sets[set].images, number - frames.starts[set]);
+        self.0[set]
+            .as_ref()
+            .map(|map| map.class(images.labels[index]))
     }
 }

@@ -9,15 +9,14 @@ use anyhow::Context;
 use device::engine::Engine;
 use device::inference::{Inference, Outcome, Settings};
 use device::session::{LinuxInference, MAX_CLASSES};
-use shared::image::FrameView;
 use shared::stopping::Delta;
 use shared::uncertainty::Measures;
 
 use super::engine::Setup;
-use super::frames::Frames;
+use super::frames::{Classes, Frames};
 use super::judged::{Judged, Judgements, Run, Standard};
 use super::records::{BothPhases, Outputs};
-use crate::data::SIDE;
+use crate::data::wanted_format;
 use crate::parallel::in_blocks;
 
 /// Frames that a thread takes at a time: few, so that threads end together and Ctrl-C is heard.
@@ -87,16 +86,17 @@ fn phases<O: Send>(
         let (ready, about) = (&ready, &about);
         move || {
             let opened = setup.open()?;
-            frames.fit(&opened, thread == 0)?;
+            let classes = frames.classes(&opened, thread == 0)?;
             let mut inference = opened.inference;
             about.get_or_init(|| About {
                 engine: inference.engine().name(),
                 seed: opened.seed,
                 settings: inference.settings().clone(),
+                classes: classes.clone(),
             });
             ready.get_or_init(Instant::now);
             let keep = move |number, outcome: &Outcome<_>| {
-                let judged = Judged::new(outcome, frames.label(number));
+                let judged = Judged::new(outcome, classes.label(frames, number));
                 (judged, output(&outcome.measures))
             };
             Ok(move |block| judge_block(&mut inference, frames, block, &keep))
@@ -119,7 +119,7 @@ fn phases<O: Send>(
         tracing::warn!("no standard test phase: {error:#}");
     } else if standard {
         let starts = (0..threads).map(|_| || setup.open_standard(&about.settings));
-        let Some(standard) = judge_standard(frames, starts, stop, output)? else {
+        let Some(standard) = judge_standard(frames, &about.classes, starts, stop, output)? else {
             return Ok(None);
         };
         for (frame, (standard, output)) in judged.iter_mut().zip(standard) {
@@ -155,11 +155,13 @@ struct About {
     engine: &'static str,
     seed: u64,
     settings: Settings,
+    classes: Classes,
 }
 
 /// What the network says about every frame without dropout, on as many threads as there are starts.
 fn judge_standard<O: Send>(
     frames: &Frames,
+    classes: &Classes,
     starts: impl Iterator<Item = impl FnOnce() -> anyhow::Result<LinuxInference> + Send>,
     stop: &AtomicBool,
     output: &(impl Fn(&Measures<MAX_CLASSES>) -> O + Sync),
@@ -168,7 +170,7 @@ fn judge_standard<O: Send>(
         move || {
             let mut inference = open()?;
             let keep = move |number, outcome: &Outcome<_>| {
-                let standard = Standard::new(&outcome.measures, frames.label(number));
+                let standard = Standard::new(&outcome.measures, classes.label(frames, number));
                 (standard, output(&outcome.measures))
             };
             Ok(move |block| judge_block(&mut inference, frames, block, &keep))
@@ -187,12 +189,13 @@ fn judge_block<E, T>(
 where
     E: Engine<Error: std::fmt::Debug + Send + Sync + 'static>,
 {
+    let format = wanted_format(&inference.settings().preprocessing);
     let judge = |number: usize| -> anyhow::Result<T> {
         let (set, index) = frames.find(number);
         let mut judged = || -> anyhow::Result<_> {
-            let picture = FrameView::grey(SIDE, SIDE, set.images.image(index))?;
+            let picture = set.images.frame(index, format)?;
             let frame = u32::try_from(number).context("frames are numbered in 32 bits")?;
-            Ok(inference.judge(frame, &picture)?)
+            Ok(inference.judge(frame, &picture.view()?)?)
         };
         let outcome =
             judged().with_context(|| format!("frame {number} (image {index} of {})", set.name))?;
@@ -207,12 +210,14 @@ mod tests {
 
     use device::engine::InputShape;
     use device::inference::Buffers;
-    use shared::image::{Normalisation, Preprocessing};
+    use shared::image::{Normalisation, PixelFormat, Preprocessing};
     use shared::triage::Thresholds;
 
     use super::*;
     use crate::data::Dataset;
     use crate::evaluate::ImageSet;
+
+    const SIDE: usize = 28;
 
     /// Two classes; the logit of frame 12 is not a number.
     struct Sick(u32);
@@ -248,11 +253,9 @@ mod tests {
     }
 
     fn images(count: usize) -> Dataset {
-        Dataset {
-            class_names: vec!["a".into(), "b".into()],
-            pixels: vec![128; count * Dataset::PIXELS],
-            labels: vec![1; count],
-        }
+        let names = vec!["a".into(), "b".into()];
+        let pixels = vec![128; count * SIDE * SIDE];
+        Dataset::in_memory(names, vec![1; count], (SIDE, SIDE), PixelFormat::Grey8, pixels)
     }
 
     #[test]
@@ -278,13 +281,13 @@ mod tests {
             thresholds: Thresholds::OFF,
         };
         let buffers = Buffers {
-            input: vec![0.0; Dataset::PIXELS],
+            input: vec![0.0; SIDE * SIDE],
             scratch: Vec::new(),
             logits: vec![0.0; 6],
             record: Vec::new(),
         };
         let mut inference = Inference::new(Sick(0), settings, buffers).expect("valid");
-        let keep = |number, _: &Outcome<_>| frames.label(number).is_some();
+        let keep = |number, _: &Outcome<_>| frames.find(number).0.known;
         let answered = judge_block(&mut inference, &frames, 8..12, &keep).expect("finite");
         assert_eq!(answered, [true, true, false, false]);
 

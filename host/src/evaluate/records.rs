@@ -92,7 +92,7 @@ pub fn write_records(
             frame: number,
             set: &set.name,
             index,
-            label: frames.label(number),
+            label: judged.answer.map(|answer| answer.label),
             class: judged.class,
             probabilities: &output.probabilities,
             logits: &output.logits,

@@ -9,8 +9,7 @@ use tract_onnx::pb::{
     ValueInfoProto,
 };
 
-use crate::data::SIDE;
-use crate::lenet::{SITE_NAMES, SITE_SHAPES, SITES, TrainedModel};
+use crate::lenet::{SIDE, SITE_NAMES, SITE_SHAPES, SITES, TrainedModel};
 
 /// Dropout has its `training_mode` since 12; 13 is what most runtimes know.
 const OPSET: i64 = 13;

@@ -5,11 +5,10 @@ use device::engine::micro::{About, Ranges};
 use device::engine::native::Plan;
 use device::onnx::Model;
 use device::preprocessing::Preparer;
-use shared::image::FrameView;
 use shared::stopping::Delta;
 use shared::triage::Thresholds;
 
-use crate::data::{Dataset, SIDE};
+use crate::data::{Dataset, wanted_format};
 
 /// Passes in which each image is met to find what eight bits are scaled by.
 const PASSES: u32 = 8;
@@ -53,9 +52,9 @@ pub fn to_plan(model: &Model, settings: &PlanExport) -> anyhow::Result<Vec<u8>> 
     let mut preparer = Preparer::new(preprocessing, model.input_shape());
     let mut ranges = Ranges::new(plan, about)?;
     for index in 0..images.len() {
-        let picture = FrameView::grey(SIDE, SIDE, images.image(index))?;
+        let picture = images.frame(index, wanted_format(&preprocessing))?;
         let input = preparer
-            .prepare(&picture)
+            .prepare(&picture.view()?)
             .with_context(|| format!("image {index}"))?;
         ranges.meet(input, PASSES);
     }

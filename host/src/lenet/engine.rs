@@ -7,8 +7,7 @@ use device::engine::{Engine, EngineError, InputShape};
 use shared::mask::{KeepProbability, MaskSource};
 use tch::{Device, TchError, Tensor};
 
-use super::{Masks, Network, SITES, TrainedModel};
-use crate::data::SIDE;
+use super::{Masks, Network, SIDE, SITES, TrainedModel};
 
 const NAME: &str = "torch";
 

@@ -30,6 +30,8 @@ pub(crate) use network::{parameter, tensor};
 pub(crate) use trained::tests;
 pub use trained::{ModelError, Parameter, TrainedModel};
 
+/// Columns and rows of the network's input, a plane of luma.
+pub const SIDE: usize = 28;
 /// Number of dropout sites.
 pub const SITES: usize = 3;
 /// Their names, in the order in which the network meets them (= their number in `shared::mask`).

@@ -5,11 +5,12 @@ use std::io::Cursor;
 use anyhow::Context;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use image::{ExtendedColorType, ImageEncoder};
+use device::source::Frame;
+use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use serde::Serialize;
+use shared::image::PixelFormat;
 use shared::triage::{Cause, Verdict};
 
-use crate::data::{Dataset, SIDE};
 use crate::evaluate::{Frames, Judged, Judgements};
 
 /// Frames shown of each group.
@@ -56,18 +57,28 @@ pub struct Shown {
     pub picture: String,
 }
 
-/// An image of [`SIDE`] × [`SIDE`] luma pixels as a `data:` URI.
+/// The most columns and rows of a picture on the page; larger ones are scaled down.
+const MOST_PIXELS: u32 = 192;
+
+/// A picture as a `data:` URI.
 ///
 /// # Errors
 /// It cannot be encoded.
-///
-/// # Panics
-/// If `pixels` does not hold one image.
-pub(super) fn data_uri(pixels: &[u8]) -> anyhow::Result<String> {
-    assert_eq!(pixels.len(), Dataset::PIXELS, "one image");
+pub(super) fn data_uri(frame: &Frame) -> anyhow::Result<String> {
+    let size = (u32::try_from(frame.width)?, u32::try_from(frame.height)?);
+    let pixels = frame.pixels.clone();
+    let picture = if frame.format.is_colour() {
+        RgbImage::from_raw(size.0, size.1, pixels).map(DynamicImage::from)
+    } else {
+        GrayImage::from_raw(size.0, size.1, pixels).map(DynamicImage::from)
+    };
+    let mut picture = picture.context("a picture has not as many pixels as it says")?;
+    if size.0.max(size.1) > MOST_PIXELS {
+        picture = picture.thumbnail(MOST_PIXELS, MOST_PIXELS);
+    }
     let mut png = Cursor::new(Vec::new());
-    image::codecs::png::PngEncoder::new(&mut png)
-        .write_image(pixels, SIDE as u32, SIDE as u32, ExtendedColorType::L8)
+    picture
+        .write_to(&mut png, ImageFormat::Png)
         .context("cannot encode a picture")?;
     let text = BASE64_STANDARD.encode(png.into_inner());
     Ok(format!("data:image/png;base64,{text}"))
@@ -161,6 +172,6 @@ fn show(
         expected_entropy: judged.scores.expected_entropy(),
         mutual_information: judged.scores.mutual_information(),
         causes: judged.causes.iter().map(Cause::name).collect(),
-        picture: data_uri(set.images.image(index))?,
+        picture: data_uri(&*set.images.frame(index, PixelFormat::Rgb8)?)?,
     })
 }

@@ -3,7 +3,9 @@
 use std::sync::atomic::AtomicBool;
 
 use device::onnx::Model;
+use device::preprocessing::Preparer;
 use serde::Serialize;
+use shared::image::PixelFormat;
 
 use super::gallery::data_uri;
 use crate::data::{Corruption, Dataset, DatasetName, Severity, Split, corrupted};
@@ -98,8 +100,13 @@ impl Studies {
         begin("causes", 1);
         let model = Model::load(&setup.model)?;
         let thresholds = model.metadata().thresholds.as_ref();
-        let causes = thresholds.map(|thresholds| causes(thresholds, &some, seed));
-        let causes = causes.transpose()?;
+        let causes = match thresholds {
+            Some(thresholds) => {
+                let preparer = preparer(setup, &model)?;
+                Some(causes(thresholds, preparer, &some, seed)?)
+            }
+            None => None,
+        };
         advance(1);
         let spoilt = spoilt(&first(test, 1), seed)?;
 
@@ -155,13 +162,21 @@ impl Studies {
     }
 }
 
+/// What makes the model's inputs, as its file and the setup say.
+fn preparer(setup: &Setup, model: &Model) -> anyhow::Result<Preparer> {
+    let shape = model.input_shape();
+    let file = model.metadata().preprocessing;
+    Ok(Preparer::new(setup.preprocessing.apply(file, shape)?, shape))
+}
+
 /// The image of `one` in every family at every severity, as the study of corruptions sees it.
 fn spoilt(one: &Dataset, seed: u64) -> anyhow::Result<Vec<Vec<String>>> {
+    let picture = |data: &Dataset| data_uri(&*data.frame(0, PixelFormat::Rgb8)?);
     let family = |family: Corruption| {
-        let clean = std::iter::once(data_uri(one.image(0)));
+        let clean = std::iter::once(picture(one));
         let worse = Severity::ALL
             .into_iter()
-            .map(|severity| data_uri(corrupted(one, family, severity, seed).image(0)));
+            .map(|severity| picture(&corrupted(one, family, severity, seed)));
         clean.chain(worse).collect()
     };
     Corruption::ALL.into_iter().map(family).collect()

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use anyhow::ensure;
+use device::preprocessing::Preparer;
 use serde::{Deserialize, Serialize};
 use shared::triage::{Cause, Thresholds};
 
-use crate::data::{Corruption, Dataset, Severity, corrupted};
+use crate::data::{Corruption, Dataset, Severity, corrupted, wanted_format};
 
 /// The severity from which a corruption counts in [`CauseStudy::right`].
 pub const COUNTED: u8 = 3;
@@ -52,11 +53,16 @@ pub struct Family {
 }
 
 /// Spoils every image of `data` in every way, `seed` saying where and how, and counts what
-/// `thresholds` name.
+/// `thresholds` name, in the pictures as `preparer` makes the model's input of them.
 ///
 /// # Errors
-/// There is no image.
-pub fn causes(thresholds: &Thresholds, data: &Dataset, seed: u64) -> anyhow::Result<CauseStudy> {
+/// There is no image, or one cannot be read.
+pub fn causes(
+    thresholds: &Thresholds,
+    mut preparer: Preparer,
+    data: &Dataset,
+    seed: u64,
+) -> anyhow::Result<CauseStudy> {
     ensure!(!data.is_empty(), "there is no image to spoil");
     let causes: Vec<Cause> = Cause::ALL
         .into_iter()
@@ -66,13 +72,16 @@ pub fn causes(thresholds: &Thresholds, data: &Dataset, seed: u64) -> anyhow::Res
         let place = cause.and_then(|cause| causes.iter().position(|&other| other == cause));
         place.unwrap_or(causes.len())
     };
-    let count = |data: &Dataset| {
+    let format = wanted_format(preparer.wanted());
+    let mut count = |data: &Dataset| -> anyhow::Result<Vec<usize>> {
         let mut counts = vec![0; causes.len() + 1];
         for index in 0..data.len() {
-            let named = thresholds.judge_image(&data.statistics(index)).primary();
+            let picture = data.frame(index, format)?;
+            let statistics = preparer.measure(&picture.view()?)?;
+            let named = thresholds.judge_image(&statistics).primary();
             counts[place(named)] += 1;
         }
-        counts
+        Ok(counts)
     };
     let names: Vec<String> = causes
         .iter()
@@ -80,15 +89,18 @@ pub fn causes(thresholds: &Thresholds, data: &Dataset, seed: u64) -> anyhow::Res
         .chain([NONE])
         .map(ToOwned::to_owned)
         .collect();
-    let clean = count(data);
+    let clean = count(data)?;
     let share = |count: usize, severities: usize| count as f64 / (data.len() * severities) as f64;
     let counted = Severity::ALL.len() + 1 - usize::from(COUNTED);
     let mut families = Vec::with_capacity(Corruption::ALL.len());
     let (mut right, mut with_cause) = (0, 0);
     for family in Corruption::ALL {
-        let counts = Severity::ALL.map(|severity| count(&corrupted(data, family, severity, seed)));
+        let counts = Severity::ALL
+            .into_iter()
+            .map(|severity| count(&corrupted(data, family, severity, seed)))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         let wanted = place(family.cause());
-        let right_at = counts.each_ref().map(|counts| counts[wanted]);
+        let right_at: Vec<usize> = counts.iter().map(|counts| counts[wanted]).collect();
         let right_counted = right_at[usize::from(COUNTED) - 1..].iter().sum();
         if family.cause().is_some() {
             right += right_counted;
@@ -97,7 +109,7 @@ pub fn causes(thresholds: &Thresholds, data: &Dataset, seed: u64) -> anyhow::Res
         families.push(Family {
             family,
             cause: names[wanted].clone(),
-            counts: counts.into(),
+            counts,
             right_at: right_at.iter().map(|&count| share(count, 1)).collect(),
             right: share(right_counted, counted),
         });

@@ -58,6 +58,8 @@ struct Prefix {
     /// Its variance between batches; `None` for one batch.
     variance: Option<f64>,
     class: usize,
+    /// Whether that is the right one.
+    right: bool,
     verdict: Verdict,
     predictive_entropy: f64,
 }
@@ -100,7 +102,7 @@ pub fn precision(
         frames: frames.len(),
         passes: setup.passes,
         points: (0..looks.len())
-            .map(|look| point(&frames, &data.labels, look, &looks))
+            .map(|look| point(&frames, look, &looks))
             .collect(),
     }))
 }
@@ -123,6 +125,7 @@ fn prefixes(passes: &Passes<'_>, label: usize, looks: &[u32]) -> anyhow::Result<
             nll,
             variance,
             class: measures.class,
+            right: measures.class == label,
             verdict: passes
                 .thresholds
                 .judge(&measures, &passes.statistics)
@@ -146,7 +149,7 @@ fn batches(probabilities: &[f64], size: usize) -> (f64, Option<f64>) {
     (mean, (count > 1.0).then(|| squares / (count - 1.0)))
 }
 
-fn point(frames: &[Vec<Prefix>], labels: &[u16], look: usize, looks: &[u32]) -> Point {
+fn point(frames: &[Vec<Prefix>], look: usize, looks: &[u32]) -> Point {
     let count = frames.len() as f64;
     let mean = |value: &dyn Fn(&Prefix, &Prefix) -> f64| -> f64 {
         let each = frames
@@ -166,10 +169,7 @@ fn point(frames: &[Vec<Prefix>], labels: &[u16], look: usize, looks: &[u32]) -> 
         let law = f64::from(looks[measured]) / f64::from(looks[look]);
         (variances.sum::<f64>() * law).sqrt() / count
     });
-    let right = frames
-        .iter()
-        .zip(labels)
-        .filter(|(frame, label)| frame[look].class == usize::from(**label));
+    let right = frames.iter().filter(|frame| frame[look].right);
     Point {
         passes: looks[look],
         nll: mean(&|prefix, _| prefix.nll),
@@ -251,7 +251,7 @@ mod tests {
             judge(&[sure, sure, sure, sure].concat(), 1),
         ];
         let points: Vec<Point> = (0..3)
-            .map(|look| point(&frames, &[0, 1], look, &[1, 2, 4]))
+            .map(|look| point(&frames, look, &[1, 2, 4]))
             .collect();
         let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-6, "{a} and {b}");
         let (l1, l3, l4) = (2f64.ln(), 3f64.ln(), 4f64.ln());

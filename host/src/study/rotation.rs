@@ -9,6 +9,8 @@ use std::fmt;
 
 use anyhow::{Context, ensure};
 use device::session::MAX_CLASSES;
+use device::source::Frame;
+use shared::image::PixelFormat;
 use serde::{Deserialize, Serialize};
 use shared::uncertainty::PassAccumulator;
 
@@ -40,7 +42,11 @@ pub struct Rotation {
 pub struct Angle {
     /// Clockwise rotation, degrees.
     pub degrees: f64,
-    /// The picture, `[28][28]` 8-bit luma.
+    /// Pixels in a row of the picture.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// The picture, row-major: 8-bit luma, or red, green and blue, as the model takes it.
     pub pixels: Vec<u8>,
     /// The class with the highest mean probability.
     pub class: usize,
@@ -56,6 +62,25 @@ pub struct Angle {
     pub logits: Vec<Vec<f32>>,
     /// Softmax output of every pass, `[winner][pass]`, in 0..=1.
     pub probabilities: Vec<Vec<f32>>,
+}
+
+impl Angle {
+    /// The picture.
+    #[must_use]
+    pub fn picture(&self) -> Frame {
+        let is_grey = self.pixels.len() == self.width * self.height;
+        Frame {
+            width: self.width,
+            height: self.height,
+            format: if is_grey {
+                PixelFormat::Grey8
+            } else {
+                PixelFormat::Rgb8
+            },
+            pixels: self.pixels.clone(),
+            ..Frame::default()
+        }
+    }
 }
 
 /// Turns image `image` of `data` clockwise from 0 to 180 degrees in `steps` equal steps.
@@ -77,13 +102,14 @@ pub fn rotation(
     );
     let frame = u32::try_from(image).context("frames are numbered in 32 bits")?;
     let mut sampler = Sampler::open(setup, data)?;
-    let mut accumulator = PassAccumulator::<MAX_CLASSES>::new(data.class_names.len())?;
+    let mut accumulator = PassAccumulator::<MAX_CLASSES>::new(sampler.labels.len())?;
+    let original = data.frame(image, sampler.format())?;
     let mut angles = Vec::new();
     for step in 0..=steps {
         let degrees = 180.0 * f64::from(step) / f64::from(steps);
-        let mut pixels = data.image(image).to_vec();
-        rotate(&mut pixels, degrees);
-        let passes = sampler.sample(frame, &pixels)?;
+        let mut picture = Frame::clone(&original);
+        rotate(&mut picture, degrees);
+        let passes = sampler.sample(frame, &picture)?;
         accumulator.reset();
         let mut logits = vec![Vec::new(); passes.classes];
         let mut probabilities = logits.clone();
@@ -98,7 +124,9 @@ pub fn rotation(
         let measures = accumulator.measures().context("at least one pass")?;
         angles.push(Angle {
             degrees,
-            pixels,
+            width: picture.width,
+            height: picture.height,
+            pixels: picture.pixels,
             class: measures.class,
             confidence: measures.confidence,
             predictive_entropy: measures.predictive_entropy,
@@ -118,7 +146,7 @@ pub fn rotation(
     }
     Ok(Rotation {
         image,
-        label: usize::from(data.labels[image]),
+        label: sampler.classes.class(data.labels[image]),
         class_names: sampler.labels.clone(),
         winners,
         passes: setup.passes,

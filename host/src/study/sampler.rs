@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use device::engine::Engine;
 use device::session::LinuxInference;
-use shared::image::{FrameStatistics, FrameView};
+use device::source::Frame;
+use shared::image::{FrameStatistics, PixelFormat};
 use shared::triage::Thresholds;
 
-use crate::data::{Dataset, SIDE};
+use crate::data::{ClassMap, Dataset, wanted_format};
 use crate::evaluate::Setup;
 use crate::parallel::in_blocks;
 
@@ -22,6 +23,8 @@ pub(super) struct Sampler {
     inference: LinuxInference,
     /// Class names, in label order.
     pub(super) labels: Vec<String>,
+    /// The model's classes of the data set's.
+    pub(super) classes: ClassMap,
     passes: u32,
     logits: Vec<f32>,
 }
@@ -47,15 +50,12 @@ impl Passes<'_> {
 }
 
 impl Sampler {
-    /// Loads the model for use on one thread. It is to have as many classes as `data`.
+    /// Loads the model for use on one thread. It is to have the classes of `data`.
     pub(super) fn open(setup: &Setup, data: &Dataset) -> anyhow::Result<Self> {
         let opened = setup.open()?;
-        let (classes, known) = (opened.inference.engine().classes(), data.class_names.len());
-        ensure!(
-            classes == known,
-            "the model has {classes} classes and the data set has {known}"
-        );
+        let classes = opened.inference.engine().classes();
         Ok(Self {
+            classes: ClassMap::new(&opened.labels, &data.class_names)?,
             labels: opened.labels,
             inference: opened.inference,
             passes: setup.passes,
@@ -68,10 +68,14 @@ impl Sampler {
         self.inference.engine().name()
     }
 
-    /// All passes over an image of [`SIDE`] × [`SIDE`] luma pixels; `frame` numbers the masks.
-    pub(super) fn sample(&mut self, frame: u32, pixels: &[u8]) -> anyhow::Result<Passes<'_>> {
-        let picture = FrameView::grey(SIDE, SIDE, pixels)?;
-        let statistics = self.inference.begin(frame, &picture)?;
+    /// The format in which pictures serve the model.
+    pub(super) fn format(&self) -> PixelFormat {
+        wanted_format(&self.inference.settings().preprocessing)
+    }
+
+    /// All passes over a picture; `frame` numbers the masks.
+    pub(super) fn sample(&mut self, frame: u32, picture: &Frame) -> anyhow::Result<Passes<'_>> {
+        let statistics = self.inference.begin(frame, &picture.view()?)?;
         let engine = self.inference.engine_mut();
         engine.sample(0..self.passes, &mut self.logits)?;
         Ok(Passes {
@@ -83,7 +87,7 @@ impl Sampler {
     }
 }
 
-/// What `work` makes of the passes of each image and its label, in the order of the images; the
+/// What `work` makes of the passes of each image and its class, in the order of the images; the
 /// number of threads does not matter. Image i is frame i. Tells the engine's name, too. `None` if
 /// `stop` was set before the end. `advance` hears how many more images are done.
 pub(super) fn over_images<T: Send>(
@@ -102,9 +106,10 @@ pub(super) fn over_images<T: Send>(
             Ok(move |images: Range<usize>| {
                 let one = |image: usize| -> anyhow::Result<T> {
                     let frame = u32::try_from(image).context("frames are numbered in 32 bits")?;
-                    let passes = sampler.sample(frame, data.image(image))?;
-                    work(passes, usize::from(data.labels[image]))
-                        .with_context(|| format!("image {image}"))
+                    let class = sampler.classes.class(data.labels[image]);
+                    let picture = data.frame(image, sampler.format())?;
+                    let passes = sampler.sample(frame, &picture)?;
+                    work(passes, class).with_context(|| format!("image {image}"))
                 };
                 images.map(one).collect()
             })

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use crate::data::{Random, SIDE};
+use crate::data::Random;
+use crate::lenet::SIDE;
 
 /// Cells of the control grid of the elastic deformation, per side: seven pixels each, about two
 /// strokes of a digit.

@@ -7,7 +7,7 @@ use serde_json::json;
 use shared::image::Normalisation;
 use tch::Device;
 
-use super::images::Images;
+use super::images::{Images, luma};
 use super::recipe::Recipe;
 use super::trainer::Trainer;
 use crate::data::Dataset;
@@ -32,7 +32,7 @@ pub fn fit(
         .map_err(|reason| anyhow::anyhow!(reason))?;
     ensure!(!data.is_empty(), "there are no training images");
     let normalisation = Normalisation::MNIST;
-    let images = Images::new(data, normalisation, Device::Cpu);
+    let images = Images::new(&luma(data)?, &data.labels, normalisation, Device::Cpu);
     let mut trainer = Trainer::new(recipe.clone(), data.class_names.len(), Device::Cpu)?;
     let per_epoch = steps.div_ceil(u64::from(recipe.epochs)).max(1);
     trainer.set_epoch_images(per_epoch as usize * recipe.batch_size);
@@ -63,15 +63,19 @@ pub fn fit(
 
 #[cfg(test)]
 mod tests {
+    use shared::image::PixelFormat;
+
     use super::*;
 
     #[test]
     fn a_fit_repeats_beside_others_and_stops() {
-        let data = Dataset {
-            class_names: vec!["dark".into(), "light".into()],
-            pixels: (0..10).flat_map(|i| [25 * i; Dataset::PIXELS]).collect(),
-            labels: (0..10).map(|image| image / 5).collect(),
-        };
+        let data = Dataset::in_memory(
+            vec!["dark".into(), "light".into()],
+            (0..10).map(|image| image / 5).collect(),
+            (28, 28),
+            PixelFormat::Grey8,
+            (0..10).flat_map(|i| [25 * i; 28 * 28]).collect(),
+        );
         let recipe = |seed| Recipe {
             batch_size: 4,
             seed,

@@ -26,9 +26,10 @@ use shared::image::Normalisation;
 use tch::Device;
 
 use crate::data::DatasetName;
+use crate::lenet::SIDE;
 pub use augment::Augmentation;
 pub use fit::fit;
-use images::Images;
+use images::{Images, luma, normalisation};
 use log::Log;
 pub use optimizer::Optimizer;
 pub use recipe::{Recipe, RecipeName, Schedule};
@@ -113,17 +114,21 @@ pub fn train(
         );
     }
     let validation = data.split_off(data.len() - job.recipe.validation);
+    let mut pixels = luma(&data)?;
     let normalisation = match name {
         DatasetName::Mnist => Normalisation::MNIST,
-        _ => data.normalisation(),
+        _ => normalisation(&pixels),
     };
     data.truncate(job.recipe.limit_train.unwrap_or(usize::MAX));
+    pixels.truncate(data.len() * SIDE * SIDE);
     data.append(&extra);
+    pixels.extend(luma(&extra)?);
     let classes = data.class_names.len();
     if classes > MAX_CLASSES {
         bail!("{name} has {classes} classes, at most {MAX_CLASSES} are supported");
     }
-    let images = Images::new(&data, normalisation, job.device);
+    let images = Images::new(&pixels, &data.labels, normalisation, job.device);
+    drop(pixels);
     let trainer = match &mut trainer {
         Some(trainer) => trainer,
         None => trainer.insert(Trainer::new(job.recipe.clone(), classes, job.device)?),

@@ -5,12 +5,11 @@ use std::sync::atomic::AtomicBool;
 use serde_json::{Value, json};
 use shared::image::Normalisation;
 use shared::triage::{Evidence, Thresholds};
-use shared::uncertainty::Measures;
 
-use super::images::Images;
-use super::sampling::{Sampling, TestResult, measures};
+use super::images::{Images, luma};
+use super::sampling::{Sampled, Sampling, TestResult, measures};
 use super::trainer::Trainer;
-use super::{Job, MAX_CLASSES, Progress, selection, temperature};
+use super::{Job, Progress, selection, temperature};
 use crate::data::{Dataset, Purpose, Random};
 use crate::evaluate::calibration::Calibration;
 use crate::evaluate::ranking::Ranking;
@@ -57,8 +56,8 @@ pub(super) fn report(
         let mut chosen =
             Random::new(recipe.seed, Purpose::Calibration, 0).permutation(data.train.len());
         chosen.truncate(job.calibration_images);
-        let measures = sampling.measure("thresholds", &model, &data.train, &chosen)?;
-        let thresholds = thresholds(&measures, &data.train, &chosen, job.flag_rate);
+        let sampled = sampling.measure("thresholds", &model, &data.train, &chosen)?;
+        let thresholds = thresholds(&sampled, job.flag_rate);
         (thresholds, None)
     } else {
         let scale = recipe.temperature_scaling;
@@ -70,12 +69,13 @@ pub(super) fn report(
     let mut test = selection::test(recipe, &model.labels)?;
     test.truncate(job.limit_test.unwrap_or(usize::MAX));
     let indices: Vec<u32> = (0..test.len() as u32).collect();
-    let measures = sampling.measure("mc-dropout test", &model, &test, &indices)?;
-    let mc_dropout = TestResult::mc_dropout(&measures, &test.labels);
+    let sampled = sampling.measure("mc-dropout test", &model, &test, &indices)?;
+    let mc_dropout = TestResult::mc_dropout(&sampled, &test.labels);
     let network = Network::from_parameters(model.architecture, &model.parameters, job.device)?;
-    let test_images = Images::new(&test, data.normalisation, job.device);
+    let pixels = luma(&test)?;
+    let test_images = Images::new(&pixels, &test.labels, data.normalisation, job.device);
     let standard = TestResult::standard(&network, &test_images, &test.labels)?;
-    let triage = triage(&thresholds, &measures, &test);
+    let triage = triage(&thresholds, &sampled, &test.labels);
 
     // What lies in the model does not depend on the clock, so that equal runs give equal files.
     let scale = recipe.prior_length_scale(data.train.len());
@@ -141,11 +141,13 @@ fn validate(
 ) -> anyhow::Result<Validation> {
     let (classes, labels) = (model.architecture.classes, &data.labels);
     let indices: Vec<u32> = (0..data.len() as u32).collect();
-    let mut logits = sampling
-        .sample("validation", model, data, &indices, |logits| {
-            Ok(logits.to_vec())
+    let (logits, statistics): (Vec<_>, Vec<_>) = sampling
+        .sample("validation", model, data, &indices, |logits, statistics| {
+            Ok((logits.to_vec(), *statistics))
         })?
-        .concat();
+        .into_iter()
+        .unzip();
+    let mut logits = logits.concat();
     let nll =
         |temperature| temperature::negative_log_likelihood(&logits, classes, labels, temperature);
     let temperature = if scale {
@@ -186,22 +188,19 @@ fn validate(
     });
     Ok(Validation {
         temperature,
-        thresholds: thresholds(&measures, data, &indices, flag_rate),
+        thresholds: thresholds(
+            &measures.into_iter().zip(statistics).collect::<Vec<_>>(),
+            flag_rate,
+        ),
         figures,
     })
 }
 
-/// Default thresholds from the measures of the images at `indices`.
-fn thresholds(
-    measures: &[Measures<MAX_CLASSES>],
-    data: &Dataset,
-    indices: &[u32],
-    flag_rate: f64,
-) -> Thresholds {
-    let frames: Vec<_> = measures
+/// Default thresholds from what was found about images.
+fn thresholds(sampled: &[Sampled], flag_rate: f64) -> Thresholds {
+    let frames: Vec<_> = sampled
         .iter()
-        .zip(indices)
-        .map(|(measures, &index)| Evidence::new(measures, &data.statistics(index as usize)))
+        .map(|(measures, statistics)| Evidence::new(measures, statistics))
         .collect();
     calibrate::usual(&frames, flag_rate)
 }
@@ -212,19 +211,16 @@ fn six_decimals(value: f64) -> f64 {
 }
 
 /// What the default thresholds do to the test images.
-fn triage(thresholds: &Thresholds, measures: &[Measures<MAX_CLASSES>], test: &Dataset) -> Value {
+fn triage(thresholds: &Thresholds, sampled: &[Sampled], labels: &[u16]) -> Value {
     let (mut accepted, mut correct) = (0usize, 0usize);
-    for (index, measures) in measures.iter().enumerate() {
-        if thresholds
-            .judge(measures, &test.statistics(index))
-            .is_empty()
-        {
+    for ((measures, statistics), label) in sampled.iter().zip(labels) {
+        if thresholds.judge(measures, statistics).is_empty() {
             accepted += 1;
-            correct += usize::from(measures.class == usize::from(test.labels[index]));
+            correct += usize::from(measures.class == usize::from(*label));
         }
     }
     json!({
-        "flagged": six_decimals(1.0 - accepted as f64 / measures.len().max(1) as f64),
+        "flagged": six_decimals(1.0 - accepted as f64 / sampled.len().max(1) as f64),
         "accuracy_accepted": six_decimals(correct as f64 / accepted.max(1) as f64),
     })
 }

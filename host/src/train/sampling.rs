@@ -6,14 +6,15 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use device::engine::Engine;
 use device::onnx::Model;
+use device::preprocessing::Preparer;
 use device::session::{EngineKind, Options, open_engine};
-use shared::image::Normalisation;
+use shared::image::{FrameStatistics, Preprocessing};
 use shared::uncertainty::{Measures, PassAccumulator, log_softmax};
 use tch::Kind;
 
 use super::images::Images;
 use super::{Interrupted, MAX_CLASSES, Progress};
-use crate::data::Dataset;
+use crate::data::{Dataset, wanted_format};
 use crate::export;
 use crate::lenet::{Network, TrainedModel};
 use crate::parallel::in_blocks;
@@ -22,6 +23,9 @@ use crate::parallel::in_blocks;
 const BLOCK: usize = 16;
 /// Images of the standard test that are run together.
 const BATCH: usize = 1000;
+
+/// What was found about an image: the measures of its passes, and what the picture looks like.
+pub(super) type Sampled = (Measures<MAX_CLASSES>, FrameStatistics);
 
 /// How images are sampled.
 pub(super) struct Sampling<'a> {
@@ -33,7 +37,8 @@ pub(super) struct Sampling<'a> {
 }
 
 impl Sampling<'_> {
-    /// What `each` makes of the logits of the passes, `[pass][class]`, of each image at `indices`.
+    /// What `each` makes of the logits of the passes, `[pass][class]`, and of the picture's statistics,
+    /// of each image at `indices`.
     ///
     /// They are those of the device's own engine, so what is measured is what is deployed, whatever
     /// the network was trained on. An image's masks are those of the frame with its index.
@@ -43,7 +48,7 @@ impl Sampling<'_> {
         model: &TrainedModel,
         data: &Dataset,
         indices: &[u32],
-        each: impl Fn(&[f32]) -> anyhow::Result<T> + Sync,
+        each: impl Fn(&[f32], &FrameStatistics) -> anyhow::Result<T> + Sync,
     ) -> anyhow::Result<Vec<T>> {
         let onnx = export::to_onnx(model).context(DIVERGED)?;
         let onnx = Model::from_bytes(&onnx)?;
@@ -54,13 +59,15 @@ impl Sampling<'_> {
                 let kind = Some(EngineKind::Native);
                 let mut engine = open_engine(kind, onnx, passes, model.seed, &Options::default())?;
                 let mut logits = vec![0.0; passes as usize * engine.classes()];
-                let mut input = vec![0.0; Dataset::PIXELS];
+                let wanted = Preprocessing::grey(model.normalisation);
+                let mut preparer = Preparer::new(wanted, engine.input_shape());
                 Ok(move |block: Range<usize>| {
                     let mut one = |&frame: &u32| {
-                        normalise(model.normalisation, data.image(frame as usize), &mut input);
-                        engine.begin(frame, &input)?;
+                        let picture = data.frame(frame as usize, wanted_format(&wanted))?;
+                        let statistics = preparer.measure(&picture.view()?)?;
+                        engine.begin(frame, preparer.input())?;
                         engine.sample(0..passes, &mut logits)?;
-                        each(&logits)
+                        each(&logits, &statistics)
                     };
                     indices[block].iter().map(&mut one).collect()
                 })
@@ -79,10 +86,10 @@ impl Sampling<'_> {
         model: &TrainedModel,
         data: &Dataset,
         indices: &[u32],
-    ) -> anyhow::Result<Vec<Measures<MAX_CLASSES>>> {
+    ) -> anyhow::Result<Vec<Sampled>> {
         let classes = model.architecture.classes;
-        self.sample(phase, model, data, indices, |logits| {
-            measures(logits, classes)
+        self.sample(phase, model, data, indices, |logits, statistics| {
+            Ok((measures(logits, classes)?, *statistics))
         })
     }
 }
@@ -96,15 +103,6 @@ pub(super) fn measures(logits: &[f32], classes: usize) -> anyhow::Result<Measure
         accumulator.push(pass).context(DIVERGED)?;
     }
     accumulator.measures().context("at least one pass")
-}
-
-/// 8-bit luma as the model expects it.
-fn normalise(normalisation: Normalisation, pixels: &[u8], input: &mut [f32]) {
-    let mut luma = [0.0; Dataset::PIXELS];
-    for (luma, &pixel) in luma.iter_mut().zip(pixels) {
-        *luma = f32::from(pixel) / 255.0;
-    }
-    normalisation.apply(&luma, input);
 }
 
 /// What a test phase finds.
@@ -139,11 +137,11 @@ impl TestResult {
     }
 
     /// The source's `mcdropout_test`: of the mean of the raw outputs over the passes.
-    pub(super) fn mc_dropout(measures: &[Measures<MAX_CLASSES>], labels: &[u16]) -> Self {
+    pub(super) fn mc_dropout(sampled: &[Sampled], labels: &[u16]) -> Self {
         Self::new(
-            measures
+            sampled
                 .iter()
-                .map(Measures::mean_logits)
+                .map(|(measures, _)| measures.mean_logits())
                 .zip(labels.iter().copied()),
         )
     }

@@ -58,7 +58,7 @@ pub(super) fn training(recipe: &Recipe) -> anyhow::Result<(Dataset, Dataset)> {
 /// The test images of a model of these classes.
 pub(super) fn test(recipe: &Recipe, classes: &[String]) -> anyhow::Result<Dataset> {
     let name: DatasetName = recipe.dataset.parse()?;
-    Ok(name.load(Split::Test)?.of_classes(classes))
+    Ok(name.load(Split::HeldOut)?.of_classes(classes))
 }
 
 /// The data set's classes in their order, but for those that are left out and not added again, then
@@ -79,16 +79,18 @@ fn classes(base: &[String], without: &[String], extra: &[Dataset]) -> Vec<String
 
 #[cfg(test)]
 mod tests {
+    use shared::image::PixelFormat;
+
     use super::*;
 
     fn set(classes: &[&str]) -> Dataset {
-        Dataset {
-            class_names: classes.iter().map(ToString::to_string).collect(),
-            pixels: (0..classes.len() as u8)
-                .flat_map(|shade| [shade; Dataset::PIXELS])
-                .collect(),
-            labels: (0..classes.len() as u16).collect(),
-        }
+        Dataset::in_memory(
+            classes.iter().map(ToString::to_string).collect(),
+            (0..classes.len() as u16).collect(),
+            (1, 1),
+            PixelFormat::Grey8,
+            (0..classes.len() as u8).collect(),
+        )
     }
 
     #[test]
@@ -110,7 +112,11 @@ mod tests {
         let names = ["c", "new", "a"].map(String::from);
         let chosen = set(&["a", "b", "c"]).of_classes(&names);
         assert_eq!(chosen.labels, [2, 0]);
-        assert_eq!([0, 1].map(|image| chosen.image(image)[0]), [0, 2]);
+        let shade = |image| {
+            let frame = chosen.frame(image, PixelFormat::Grey8).expect("in memory");
+            frame.pixels[0]
+        };
+        assert_eq!([0, 1].map(shade), [0, 2]);
         let mut both = chosen.clone();
         both.append(&chosen);
         assert_eq!(both.labels, [2, 0, 2, 0]);

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use device::onnx::Model;
+use device::preprocessing::{Preparer, PreprocessingOptions};
 
 use super::print;
-use crate::data::{DatasetName, Split};
+use crate::data::DatasetName;
 use crate::study::causes::causes;
 
 /// Whether flags name what is wrong with a picture.
@@ -32,6 +33,8 @@ pub(super) struct Args {
     /// Decides where and how images are spoilt.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    preprocessing: PreprocessingOptions,
     /// One JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -45,8 +48,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             args.model.display()
         );
     };
-    let mut data = args.dataset.load(Split::Test)?;
+    let shape = model.input_shape();
+    let file = model.metadata().preprocessing;
+    let preparer = Preparer::new(args.preprocessing.apply(file, shape)?, shape);
+    let training = model.metadata().training.as_ref();
+    let mut data = args.dataset.load(args.dataset.test_split(training))?;
     data.truncate(args.limit as usize);
-    let study = causes(thresholds, &data, args.seed)?;
+    let study = causes(thresholds, preparer, &data, args.seed)?;
     print(Some(study), args.json)
 }

@@ -2,8 +2,9 @@
 //!
 //! An 8-bit luma value `v` stands for the linear light `L = (v / 255)^2.2`. Optics and sensors act
 //! on light, so all families but `noise` do; what comes out is clipped to 0..=1 and encoded back.
-//! Lengths are pixels of the 28 × 28 image, a stop is a factor of 2 in light. Places, directions and
-//! shades are drawn at random; what is in the table is fixed by the severity.
+//! Lengths are pixels of a 28 × 28 image and grow with the shorter side of the picture; a stop is a factor
+//! of 2 in light. Red, green and blue are light of their own, hidden by the same grey and moved together.
+//! Places, directions and shades are drawn at random; what is in the table is fixed by the severity.
 //!
 //! | family | formula | parameter | 1 | 2 | 3 | 4 | 5 |
 //! | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -31,11 +32,14 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use device::source::Frame;
 use serde::{Deserialize, Serialize};
+use shared::image::PixelFormat;
 use shared::triage::Cause;
 
-use super::pictures::write_folder;
-use super::{DataError, Dataset, Purpose, Random, SIDE};
+use super::write::write_folder;
+use super::{DataError, Dataset, Random};
+use effects::Light;
 
 /// A family of ways for a camera picture to go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
@@ -199,37 +203,59 @@ impl FromStr for Severity {
     }
 }
 
-/// Applies `corruption` to an image of [`SIDE`] × [`SIDE`] luma pixels, row-major; what the severity
-/// leaves open is drawn from `random`.
+/// How every picture of a data set is spoilt.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spoil {
+    pub(super) corruption: Corruption,
+    pub(super) severity: Severity,
+    pub(super) seed: u64,
+}
+
+/// Applies `corruption` to a picture; what the severity leaves open is drawn from `random`.
 ///
 /// # Panics
-/// `pixels` does not hold [`SIDE`] × [`SIDE`] values.
-pub fn corrupt(corruption: Corruption, severity: Severity, pixels: &mut [u8], random: &mut Random) {
-    in_light(pixels, |light| {
+/// The picture is not of 8 bits of grey, or of red, green and blue, or has not as many pixels as it says.
+pub fn corrupt(corruption: Corruption, severity: Severity, frame: &mut Frame, random: &mut Random) {
+    in_light(frame, |light| {
         effects::apply(corruption, severity, light, random);
     });
 }
 
-/// Turns an image of [`SIDE`] × [`SIDE`] luma pixels, row-major, by an angle clockwise around its
-/// middle, bilinearly; what comes in from outside is black.
+/// Turns a picture by an angle clockwise around its middle, bilinearly; what comes in from outside is
+/// black.
 ///
 /// # Panics
-/// `pixels` does not hold [`SIDE`] × [`SIDE`] values.
-pub fn rotate(pixels: &mut [u8], degrees: f64) {
-    in_light(pixels, |light| effects::rotate(light, degrees));
+/// As [`corrupt`].
+pub fn rotate(frame: &mut Frame, degrees: f64) {
+    in_light(frame, |light| light.rotate(degrees));
 }
 
-fn in_light(pixels: &mut [u8], change: impl FnOnce(&mut [f64])) {
-    assert_eq!(pixels.len(), SIDE * SIDE, "one image");
-    let mut light: Vec<f64> = pixels.iter().map(|&v| effects::linear(v)).collect();
+fn in_light(frame: &mut Frame, change: impl FnOnce(&mut Light)) {
+    assert_ne!(frame.format, PixelFormat::Rgb565, "a byte per channel");
+    let channels = frame.format.bytes();
+    let pixels = frame.width * frame.height;
+    assert_eq!(frame.pixels.len(), pixels * channels, "one picture");
+    let linear: Vec<f64> = (0..=u8::MAX).map(effects::linear).collect();
+    let plane = |channel: usize| {
+        let values = frame.pixels[channel..].iter().step_by(channels);
+        values.map(|&value| linear[usize::from(value)]).collect()
+    };
+    let mut light = Light {
+        width: frame.width,
+        height: frame.height,
+        planes: (0..channels).map(plane).collect(),
+    };
     change(&mut light);
-    for (pixel, light) in pixels.iter_mut().zip(light) {
-        *pixel = effects::luma(light);
+    for (channel, plane) in light.planes.into_iter().enumerate() {
+        let values = frame.pixels[channel..].iter_mut().step_by(channels);
+        for (value, light) in values.zip(plane) {
+            *value = effects::luma(light);
+        }
     }
 }
 
 /// The data set with every image corrupted; image i draws from stream i of `seed`, so that it is
-/// spoilt in the same place at every severity.
+/// spoilt in the same place at every severity. An image is spoilt when it is asked for.
 #[must_use]
 pub fn corrupted(
     dataset: &Dataset,
@@ -237,19 +263,18 @@ pub fn corrupted(
     severity: Severity,
     seed: u64,
 ) -> Dataset {
-    let mut spoilt = dataset.clone();
-    for (index, image) in spoilt.pixels.chunks_exact_mut(Dataset::PIXELS).enumerate() {
-        let mut random = Random::new(seed, Purpose::Corruption, index as u64);
-        corrupt(corruption, severity, image, &mut random);
-    }
-    spoilt
+    dataset.spoilt(Spoil {
+        corruption,
+        severity,
+        seed,
+    })
 }
 
 /// Writes the images of `dataset`, [`corrupted`], as `000000.png`, `000001.png`, … to the new (or empty)
-/// folder `out`. It appears under its name only when complete.
+/// folder `out`, in their own size and colour. It appears under its name only when complete.
 ///
 /// # Errors
-/// The folder is not empty or cannot be written.
+/// An image cannot be read, or the folder is not empty or cannot be written.
 pub fn write_corrupted(
     dataset: &Dataset,
     corruption: Corruption,
@@ -258,7 +283,8 @@ pub fn write_corrupted(
     out: &Path,
 ) -> Result<(), DataError> {
     let spoilt = corrupted(dataset, corruption, severity, seed);
-    write_folder(spoilt.pixels.chunks_exact(Dataset::PIXELS), &[], out)
+    let images = (0..spoilt.len()).map(|index| spoilt.frame(index, PixelFormat::Rgb8));
+    write_folder(images, &[], out)
 }
 
 #[cfg(test)]

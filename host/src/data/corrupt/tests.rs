@@ -1,4 +1,29 @@
 use super::*;
+use crate::data::Purpose;
+
+const SIDE: usize = 28;
+
+/// A grey picture of 28 × 28 pixels.
+fn grey(pixels: Vec<u8>) -> Frame {
+    Frame {
+        width: SIDE,
+        height: SIDE,
+        format: PixelFormat::Grey8,
+        pixels,
+        ..Frame::default()
+    }
+}
+
+/// Light of 28 × 28 pixels, spoilt.
+fn spoil(light: Vec<f64>, corruption: Corruption, level: Severity, random: &mut Random) -> Vec<f64> {
+    let mut picture = Light {
+        width: SIDE,
+        height: SIDE,
+        planes: vec![light],
+    };
+    effects::apply(corruption, level, &mut picture, random);
+    picture.planes.remove(0)
+}
 
 /// Strokes of 3 white pixels on black, as in a digit.
 fn clean() -> Vec<u8> {
@@ -16,10 +41,10 @@ fn severity(severity: u8) -> Severity {
 }
 
 fn spoilt(corruption: Corruption, severity: Severity, seed: u64) -> Vec<u8> {
-    let mut pixels = clean();
+    let mut picture = grey(clean());
     let mut random = Random::new(seed, Purpose::Corruption, 0);
-    corrupt(corruption, severity, &mut pixels, &mut random);
-    pixels
+    corrupt(corruption, severity, &mut picture, &mut random);
+    picture.pixels
 }
 
 fn count(pixels: &[u8], of: impl Fn(u8) -> bool) -> usize {
@@ -174,7 +199,7 @@ fn blur_keeps_light_and_spreads_a_point_as_a_gaussian() {
         let mut light = vec![0.0; SIDE * SIDE];
         light[14 * SIDE + 14] = 1.0;
         let mut random = Random::new(1, Purpose::Corruption, 0);
-        effects::apply(Corruption::Blur, level, &mut light, &mut random);
+        light = spoil(light, Corruption::Blur, level, &mut random);
         let total: f64 = light.iter().sum();
         let variance: f64 = (0..SIDE * SIDE)
             .map(|index| light[index] * (index as f64 % 28.0 - 14.0).powi(2))
@@ -190,12 +215,13 @@ fn blur_keeps_light_and_spreads_a_point_as_a_gaussian() {
 
 #[test]
 fn noises_have_the_mean_and_the_deviation_that_they_should() {
-    let grey = vec![effects::linear(128); 100 * SIDE * SIDE];
+    let even = vec![effects::linear(128); 100 * SIDE * SIDE];
     let moments = |corruption, level| {
-        let mut light = grey.clone();
+        let mut light = even.clone();
         for (index, image) in light.chunks_exact_mut(SIDE * SIDE).enumerate() {
             let mut random = Random::new(1, Purpose::Corruption, index as u64);
-            effects::apply(corruption, level, image, &mut random);
+            let spoilt = spoil(image.to_vec(), corruption, level, &mut random);
+            image.copy_from_slice(&spoilt);
         }
         light
     };
@@ -221,7 +247,7 @@ fn noises_have_the_mean_and_the_deviation_that_they_should() {
     // No photon, no noise.
     let mut black = vec![0.0; SIDE * SIDE];
     let mut random = Random::new(1, Purpose::Corruption, 0);
-    effects::apply(Corruption::ShotNoise, severity(5), &mut black, &mut random);
+    black = spoil(black, Corruption::ShotNoise, severity(5), &mut random);
     assert!(black.iter().all(|&light| light == 0.0));
 }
 
@@ -235,12 +261,8 @@ fn moves_are_those_of_a_rigid_picture() {
                 light[y * SIDE + x] = 1.0;
             }
         }
-        effects::apply(
-            corruption,
-            level,
-            &mut light,
-            &mut Random::new(3, Purpose::Corruption, 0),
-        );
+        let mut random = Random::new(3, Purpose::Corruption, 0);
+        light = spoil(light, corruption, level, &mut random);
         let total: f64 = light.iter().sum();
         assert!((total - 4.0).abs() < 0.2, "{total}");
         let moment = |of: &dyn Fn(usize) -> usize| {
@@ -294,40 +316,41 @@ fn names_and_severities_are_checked() {
 
 #[test]
 fn a_data_set_is_spoilt_image_by_image() {
-    let dataset = Dataset {
-        class_names: vec!["a".into()],
-        pixels: clean().repeat(3),
-        labels: vec![0; 3],
+    let size = (SIDE, SIDE);
+    let pixels = clean().repeat(3);
+    let dataset = Dataset::in_memory(vec!["a".into()], vec![0; 3], size, PixelFormat::Grey8, pixels);
+    let image = |data: &Dataset, index| {
+        let frame = data.frame(index, PixelFormat::Grey8).expect("in memory");
+        frame.pixels.clone()
     };
+    let all = |data: &Dataset| [0, 1, 2].map(|index| image(data, index)).concat();
     let block = |level, seed| corrupted(&dataset, Corruption::OcclusionBlock, level, seed);
     let once = block(severity(3), 1);
-    assert_eq!(once, block(severity(3), 1));
-    assert_ne!(once, block(severity(3), 2));
-    assert_ne!(once.image(0), once.image(1));
+    assert_eq!(all(&once), all(&block(severity(3), 1)));
+    assert_ne!(all(&once), all(&block(severity(3), 2)));
+    assert_ne!(image(&once, 0), image(&once, 1));
     assert_eq!(once.labels, dataset.labels);
     // The same place and shade at every severity: the larger block covers the smaller.
     let worse = block(severity(5), 1);
-    for index in 0..once.pixels.len() {
-        let (before, now, then) = (
-            dataset.pixels[index],
-            once.pixels[index],
-            worse.pixels[index],
-        );
+    let pixels = all(&dataset).into_iter().zip(all(&once)).zip(all(&worse));
+    for ((before, now), then) in pixels {
         assert!(now == before || now == then);
     }
     let mut first = dataset.clone();
     first.truncate(1);
     let first = corrupted(&first, Corruption::OcclusionBlock, severity(3), 1);
-    assert_eq!(first.image(0), once.image(0));
+    assert_eq!(image(&first, 0), image(&once, 0));
+    // An image keeps its own stream where others are left out afterwards.
+    assert_eq!(image(&once.select(&[2]), 0), image(&once, 2));
 }
 
 #[test]
 fn right_angles_move_pixels_and_no_more() {
     let image: Vec<u8> = (0..SIDE * SIDE).map(|i| (i * 7 % 251) as u8).collect();
     let close = |degrees, expected: &[u8]| {
-        let mut turned = image.clone();
+        let mut turned = grey(image.clone());
         rotate(&mut turned, degrees);
-        let mut pairs = turned.iter().zip(expected);
+        let mut pairs = turned.pixels.iter().zip(expected);
         assert!(pairs.all(|(a, b)| a.abs_diff(*b) <= 1), "{degrees}");
     };
     close(0.0, &image);
@@ -338,4 +361,70 @@ fn right_angles_move_pixels_and_no_more() {
         .map(|i| image[(SIDE - 1 - i % SIDE) * SIDE + i / SIDE])
         .collect();
     close(90.0, &turned);
+}
+
+#[test]
+fn each_channel_is_light_of_its_own_and_moves_with_the_others() {
+    let (width, height) = (56, 40);
+    let plane = |channel: usize| -> Vec<u8> {
+        let value = |at: usize| (at * (channel + 3) % 251) as u8;
+        (0..width * height).map(value).collect()
+    };
+    let planes = [0, 1, 2].map(plane);
+    let colour = Frame {
+        width,
+        height,
+        format: PixelFormat::Rgb8,
+        pixels: (0..width * height)
+            .flat_map(|at| [planes[0][at], planes[1][at], planes[2][at]])
+            .collect(),
+        ..Frame::default()
+    };
+    for corruption in Corruption::ALL {
+        let random = || Random::new(5, Purpose::Corruption, 3);
+        let mut spoilt = colour.clone();
+        corrupt(corruption, severity(4), &mut spoilt, &mut random());
+        assert_eq!(spoilt.pixels.len(), colour.pixels.len());
+        let noise = [Corruption::Noise, Corruption::ShotNoise].contains(&corruption);
+        for (channel, plane) in planes.iter().enumerate() {
+            let mut alone = Frame {
+                format: PixelFormat::Grey8,
+                pixels: plane.clone(),
+                ..colour.clone()
+            };
+            corrupt(corruption, severity(4), &mut alone, &mut random());
+            let of_colour = spoilt.pixels[channel..].iter().step_by(3);
+            // Noise of each channel is drawn for itself, after that of the one before.
+            let same = of_colour.eq(alone.pixels.iter());
+            assert_eq!(same, !noise || channel == 0, "{corruption}, channel {channel}");
+        }
+    }
+}
+
+#[test]
+fn what_is_hidden_grows_with_the_picture() {
+    let hidden = |side: usize, corruption| {
+        let mut total = 0.0;
+        for seed in 0..20 {
+            let mut picture = Frame {
+                width: side,
+                height: side,
+                format: PixelFormat::Grey8,
+                pixels: vec![0; side * side],
+                ..Frame::default()
+            };
+            let mut random = Random::new(seed, Purpose::Corruption, 0);
+            corrupt(corruption, severity(3), &mut picture, &mut random);
+            total += count(&picture.pixels, |v| v > 0) as f64 / (side * side) as f64;
+        }
+        total / 20.0
+    };
+    for corruption in [
+        Corruption::OcclusionBlock,
+        Corruption::OcclusionBars,
+        Corruption::Glare,
+    ] {
+        let (small, large) = (hidden(28, corruption), hidden(112, corruption));
+        assert!((large / small - 1.0).abs() < 0.05, "{corruption}: {small} and {large}");
+    }
 }

@@ -70,7 +70,7 @@ pub(super) fn rotation(rotation: &Rotation) -> anyhow::Result<Markup> {
     let pictures = rotation
         .angles
         .iter()
-        .map(|angle| Ok((angle.degrees, data_uri(&angle.pixels)?)))
+        .map(|angle| Ok((angle.degrees, data_uri(&angle.picture())?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let passes = count(rotation.passes as usize);
     Ok(html! {

@@ -314,6 +314,8 @@ fn without(data: &Dataset, class: usize) -> Dataset {
 
 #[cfg(test)]
 mod tests {
+    use shared::image::PixelFormat;
+
     use super::*;
 
     fn settings() -> Settings {
@@ -326,15 +328,21 @@ mod tests {
 
     #[test]
     fn a_digit_left_out_is_gone() {
-        let data = Dataset {
-            class_names: ["a", "b", "c"].map(String::from).to_vec(),
-            pixels: (0..4).flat_map(|image| [image; Dataset::PIXELS]).collect(),
-            labels: vec![2, 1, 0, 2],
-        };
+        let data = Dataset::in_memory(
+            ["a", "b", "c"].map(String::from).to_vec(),
+            vec![2, 1, 0, 2],
+            (1, 1),
+            PixelFormat::Grey8,
+            vec![0, 1, 2, 3],
+        );
         let rest = without(&data, 1);
         assert_eq!(rest.class_names, ["a", "c"]);
         assert_eq!(rest.labels, [1, 0, 1]);
-        assert_eq!([0, 1, 2].map(|image| rest.image(image)[0]), [0, 2, 3]);
+        let shade = |image| {
+            let frame = rest.frame(image, PixelFormat::Grey8).expect("in memory");
+            frame.pixels[0]
+        };
+        assert_eq!([0, 1, 2].map(shade), [0, 2, 3]);
     }
 
     #[test]

@@ -6,20 +6,23 @@ use std::path::Path;
 
 use image::{ExtendedColorType, ImageFormat};
 
-use super::{DataError, SIDE};
+use device::source::Frame;
+use shared::image::PixelFormat;
+
+use super::DataError;
 
 /// The file name of picture `index`: in the order of names, pictures are in that of their numbers.
 pub(super) fn picture_name(index: usize) -> String {
     format!("{index:06}.png")
 }
 
-/// Writes images of [`SIDE`] × [`SIDE`] luma pixels as PNG files, and other files by name and content,
+/// Writes pictures as PNG files, grey or in colour as they are, and other files by name and content,
 /// to the new (or empty) folder `out`. It appears under its name only when complete.
 ///
 /// # Errors
-/// The folder is not empty or cannot be written.
-pub(super) fn write_folder<'a>(
-    images: impl Iterator<Item = &'a [u8]>,
+/// A picture cannot be had, or the folder is not empty or cannot be written.
+pub(super) fn write_folder<F: std::borrow::Borrow<Frame>>(
+    images: impl Iterator<Item = Result<F, DataError>>,
     others: &[(&str, &[u8])],
     out: &Path,
 ) -> Result<(), DataError> {
@@ -44,16 +47,7 @@ pub(super) fn write_folder<'a>(
         .map_err(DataError::io("create a folder in", parent))?;
     for (index, image) in images.enumerate() {
         let path = folder.path().join(picture_name(index));
-        let side = SIDE as u32;
-        image::save_buffer_with_format(
-            &path,
-            image,
-            side,
-            side,
-            ExtendedColorType::L8,
-            ImageFormat::Png,
-        )
-        .map_err(|error| DataError::io("write", &path)(std::io::Error::other(error)))?;
+        write_png(image?.borrow(), &path)?;
     }
     for (name, content) in others {
         let path = folder.path().join(name);
@@ -61,4 +55,17 @@ pub(super) fn write_folder<'a>(
     }
     // Renaming over an empty folder replaces it.
     fs::rename(folder.path(), out).map_err(DataError::io("create", out))
+}
+
+fn write_png(frame: &Frame, path: &Path) -> Result<(), DataError> {
+    let refuse = |reason: &str| DataError::content(path, reason);
+    let colour = match frame.format {
+        PixelFormat::Grey8 => ExtendedColorType::L8,
+        PixelFormat::Rgb8 => ExtendedColorType::Rgb8,
+        PixelFormat::Rgb565 => return Err(refuse("RGB565 is not written as PNG")),
+    };
+    let side = |side| u32::try_from(side).map_err(|_| refuse("the picture is too large"));
+    let (width, height) = (side(frame.width)?, side(frame.height)?);
+    image::save_buffer_with_format(path, &frame.pixels, width, height, colour, ImageFormat::Png)
+        .map_err(|error| DataError::io("write", path)(std::io::Error::other(error)))
 }

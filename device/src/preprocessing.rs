@@ -9,8 +9,8 @@ use std::vec;
 use std::vec::Vec;
 
 use shared::image::{
-    Channels, FrameStatistics, FrameView, Geometry, ImageError, Interpolation, MAX_CHANNELS, Normalisation,
-    Preprocessing, ValueRange,
+    Channels, FrameStatistics, FrameView, Geometry, ImageError, Interpolation, MAX_CHANNELS,
+    Normalisation, Preprocessing, ValueRange,
 };
 
 use crate::engine::InputShape;

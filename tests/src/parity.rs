@@ -7,6 +7,7 @@ use device::engine::{Engine, EngineError};
 use host::data::{DatasetName, Split};
 use host::lenet::{LibtorchEngine, TrainedModel};
 use parity::{Case, Frame, Refusal};
+use shared::image::PixelFormat;
 
 use crate::model;
 use crate::networks::{Layer, build, uniform};
@@ -256,7 +257,9 @@ fn lenet(folder: &Path, digits: u32) {
         .load(Split::Test)
         .expect("MNIST is installed");
     let frames = (0..digits).map(|digit| {
-        let pixels = images.image(digit as usize).iter();
+        let picture = images.frame(digit as usize, PixelFormat::Grey8);
+        let picture = picture.expect("in memory");
+        let pixels = picture.pixels.iter();
         let luma: Vec<f32> = pixels.map(|&pixel| f32::from(pixel) / 255.0).collect();
         let mut input = vec![0.0; luma.len()];
         trained.normalisation.apply(&luma, &mut input);

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use host::data::{Dataset, DatasetName, SIDE, Split};
+use host::data::{Dataset, DatasetName, Split};
 use serde_json::Value;
+use shared::image::PixelFormat;
 use tests::line::SerialLine;
 use tests::programs::{Running, command, succeed};
 use tests::terminal::Terminal;
@@ -40,8 +41,9 @@ fn choose(set: &Dataset, first: usize, of_digit: usize, others: usize) -> Vec<us
 fn write_pictures(folder: &Path, set: &Dataset, images: &[usize]) {
     std::fs::create_dir(folder).expect("created");
     for (frame, &image) in images.iter().enumerate() {
-        let mut bytes = format!("P5 {SIDE} {SIDE} 255\n").into_bytes();
-        bytes.extend(set.image(image));
+        let picture = set.frame(image, PixelFormat::Grey8).expect("in memory");
+        let mut bytes = format!("P5 {} {} 255\n", picture.width, picture.height).into_bytes();
+        bytes.extend(&picture.pixels);
         std::fs::write(folder.join(format!("{frame:05}.pgm")), bytes).expect("written");
     }
 }

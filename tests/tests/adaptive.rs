@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use device::session::{EngineKind, Options, Session};
-use host::data::{DatasetName, SIDE, Split};
-use shared::image::FrameView;
+use host::data::{DatasetName, Split};
+use shared::image::PixelFormat;
 use shared::stopping::{BLOCK, Delta};
 
 fn session(model: &Path, adaptive: Option<Delta>) -> Session {
@@ -26,7 +26,8 @@ type Decision = (usize, bool);
 fn decisions(session: &mut Session, data: &DatasetName, first: u32) -> Vec<(Decision, u32)> {
     let data = data.load(Split::Test).expect("the data set is installed");
     let frames = (0..data.len()).map(|index| {
-        let picture = FrameView::grey(SIDE, SIDE, data.image(index)).expect("a picture");
+        let picture = data.frame(index, PixelFormat::Grey8).expect("in memory");
+        let picture = picture.view().expect("a picture");
         let outcome = session
             .inference
             .judge(first + index as u32, &picture)

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use device::engine::InputShape;
 use device::preprocessing::Preparer;
 use device::session::{EngineKind, Options, Session};
-use host::data::{DatasetName, SIDE, Split};
+use host::data::{DatasetName, Split};
 use shared::image::{FrameView, PixelFormat, Preprocessing};
 use shared::stopping::Delta;
 
@@ -71,8 +71,8 @@ fn a_frame_allocates_nothing() {
             };
             let mut session = Session::open(&model, &options).expect("it fits");
             let mut judge = |index: usize| {
-                let picture = FrameView::grey(SIDE, SIDE, data.image(index));
-                let picture = picture.expect("a picture");
+                let picture = data.frame(index, PixelFormat::Grey8).expect("in memory");
+                let picture = picture.view().expect("a picture");
                 let before = count();
                 let outcome = session.inference.judge(index as u32, &picture);
                 let allocated = count() - before;

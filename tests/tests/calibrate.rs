@@ -287,7 +287,8 @@ fn the_promise_holds_on_digits_it_was_not_made_on() {
         block: 100,
         seed: None,
     };
-    let frames = Frames::load(&DatasetName::Mnist, None, None).expect("the data set is installed");
+    let frames =
+        Frames::load(&DatasetName::Mnist, None, None, None).expect("the data set is installed");
     let judged = judge(&setup, &frames, 2, &AtomicBool::new(false), &|_| ());
     let judged = judged.expect("judged").expect("not stopped").frames;
     let digits: Vec<Frame> = judged

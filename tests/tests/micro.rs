@@ -8,7 +8,7 @@ use device::engine::micro::{F32, Int8, Micro, Number, OwnedPlan};
 use device::engine::native::{Level, NativeEngine, Plan};
 use device::onnx::Model;
 use serde_json::Value;
-use shared::image::Normalisation;
+use shared::image::{Normalisation, PixelFormat};
 use shared::mask::{KeepProbability, MaskSource};
 use shared::uncertainty::PassAccumulator;
 use shared::wire::crc32;
@@ -25,7 +25,11 @@ fn digits() -> Vec<u8> {
     let set = host::data::DatasetName::Mnist
         .load(host::data::Split::Test)
         .expect("installed");
-    set.pixels[..DIGITS * PIXELS].to_vec()
+    let pixels = |index| {
+        let picture = set.frame(index, PixelFormat::Grey8).expect("in memory");
+        picture.pixels.clone()
+    };
+    (0..DIGITS).flat_map(pixels).collect()
 }
 
 fn input(digit: &[u8]) -> Vec<f32> {

@@ -332,7 +332,10 @@ fn bad_data_sets_are_named() {
     with(&pictures, &["1 class folder", "at least 2"]);
     fs::create_dir_all(pictures.join("dog")).expect("created");
     with(&pictures, &["cat", "no training images"]);
-    fs::write(pictures.join("cat/1.png"), b"\x89PNG\r\n\x1a\n").expect("written");
+    for class in ["cat", "dog"] {
+        let damaged = pictures.join(class).join("1.png");
+        fs::write(damaged, b"\x89PNG\r\n\x1a\n").expect("written");
+    }
     with(&pictures, &["1.png"]);
 
     // MNIST itself, absent and damaged.

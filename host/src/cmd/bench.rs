@@ -72,7 +72,7 @@ pub struct Args {
     /// Rounds.
     #[arg(long, value_name = "R", default_value_t = 10, value_parser = parse_count)]
     rounds: usize,
-    /// mnist, fashion-mnist, or a folder with one sub-folder of images per class.
+    /// mnist, fashion-mnist, gtsrb, cifar10, or a folder with one sub-folder of images per class.
     #[arg(long, default_value = "mnist")]
     dataset: DatasetName,
     /// Also measure how the cost grows with the passes, the network's width (LeNets of random

@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use serde_json::json;
 
 use crate::data::{
     Corruption, DatasetName, FileState, FileStatus, KNOWN_FILES, MixEntry, MixKind, MixPlan,
-    Severity, Split, write_corrupted, write_mix,
+    OptionalSet, Severity, Split, write_corrupted, write_mix,
 };
 
 /// List and verify data sets, and write test frames as a camera in the field might see them.
@@ -27,16 +27,18 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Show the data sets, how many images they have, and the SHA-256 of their files.
+    /// Show the data sets, how many images they have, the SHA-256 of their files, and where to get what
+    /// is not here.
     List {
-        /// A folder of images per class, beside MNIST and Fashion-MNIST.
+        /// A folder of images per class, beside the data sets with a name.
         #[arg(long, value_name = "FOLDER")]
         folder: Vec<PathBuf>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Check every file of MNIST and Fashion-MNIST; fails if one is missing or damaged.
+    /// Check every file of MNIST and Fashion-MNIST, and, where they are here, that GTSRB and CIFAR-10 are
+    /// whole; fails if a file is missing or damaged.
     Verify {
         /// Print JSON.
         #[arg(long)]
@@ -82,7 +84,7 @@ enum Action {
         /// How badly, 1 to 5.
         #[arg(long, default_value = "3")]
         severity: Severity,
-        /// mnist, fashion-mnist, or a folder with one sub-folder of images per class.
+        /// mnist, fashion-mnist, gtsrb, cifar10, or a folder with one sub-folder of images per class.
         #[arg(long, default_value = "mnist")]
         dataset: DatasetName,
         /// The first N images only.
@@ -187,7 +189,12 @@ fn inspect() -> anyhow::Result<Vec<FileStatus>> {
 }
 
 fn list(folders: Vec<PathBuf>, as_json: bool) -> anyhow::Result<()> {
-    let mut sets = vec![DatasetName::Mnist, DatasetName::FashionMnist];
+    let mut sets = vec![
+        DatasetName::Mnist,
+        DatasetName::FashionMnist,
+        DatasetName::Gtsrb,
+        DatasetName::Cifar10,
+    ];
     sets.extend(folders.into_iter().map(DatasetName::Folder));
     let files = inspect()?;
     let mut rows = Vec::new();
@@ -244,19 +251,35 @@ fn list(folders: Vec<PathBuf>, as_json: bool) -> anyhow::Result<()> {
 
 fn verify(as_json: bool) -> anyhow::Result<()> {
     let files = inspect()?;
+    let sets = OptionalSet::ALL.map(|set| set.inspect());
+    let word = |state| match state {
+        FileState::Good => "good",
+        FileState::Damaged => "DAMAGED",
+        FileState::Missing => "MISSING",
+    };
     let mut out = std::io::stdout().lock();
     if as_json {
-        writeln!(out, "{}", json!({ "files": files }))?;
+        writeln!(out, "{}", json!({ "files": files, "optional": sets }))?;
     } else {
         for file in &files {
-            let state = match file.state {
-                FileState::Good => "good",
-                FileState::Damaged => "DAMAGED",
-                FileState::Missing => "MISSING",
+            writeln!(out, "{:<8} {}", word(file.state), file.path.display())?;
+        }
+        for set in &sets {
+            let state = match set.state {
+                FileState::Missing => "absent",
+                state => word(state),
             };
-            writeln!(out, "{state:<8} {}", file.path.display())?;
+            writeln!(out, "{state:<8} {}: {}", set.dataset, set.about)?;
         }
     }
+    let damaged = sets
+        .iter()
+        .filter(|set| set.state == FileState::Damaged)
+        .count();
+    ensure!(
+        damaged == 0,
+        "{damaged} data set(s) are damaged: unpack their archives again"
+    );
     match files
         .iter()
         .filter(|file| file.state != FileState::Good)

@@ -92,7 +92,8 @@ pub struct Args {
     /// With --adaptive: the probability with which a decision may differ from that of all passes.
     #[arg(long, value_name = "PROBABILITY", requires = "adaptive", default_value_t = Delta::DEFAULT)]
     delta: Delta,
-    /// mnist, fashion-mnist, or a folder with one sub-folder of images per class: its test images.
+    /// mnist, fashion-mnist, gtsrb, cifar10, or a folder with one sub-folder of images per class: its
+    /// test images, or all where it is not divided. Classes are found by name.
     #[arg(long, default_value = "mnist")]
     dataset: DatasetName,
     /// A data set that the model does not know, to be told from the other by its uncertainty; also a

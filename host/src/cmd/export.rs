@@ -75,7 +75,8 @@ struct PlanArgs {
     /// Highest probability that an early stop decides otherwise than all passes.
     #[arg(long, requires = "adaptive", value_name = "PROBABILITY", default_value_t = Delta::DEFAULT)]
     delta: Delta,
-    /// What int8 is scaled by: training images of mnist, fashion-mnist, or a folder.
+    /// What int8 is scaled by: training images of mnist, fashion-mnist, gtsrb,
+    /// cifar10, or a folder.
     #[arg(
         long,
         requires = "firmware",

@@ -40,7 +40,8 @@ pub struct Args {
     /// Write the figures' data, too, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// mnist, fashion-mnist, or a folder with one sub-folder of images per class: its test images.
+    /// mnist, fashion-mnist, gtsrb, cifar10, or a folder with one sub-folder of images per class: its
+    /// test images, or all where it is not divided. Classes are found by name.
     #[arg(long, default_value = "mnist")]
     dataset: DatasetName,
     /// A data set that the model does not know, to be told from the other by its uncertainty.

@@ -59,7 +59,7 @@ struct Sampling {
     model: PathBuf,
     #[command(flatten)]
     engine: EngineArgs,
-    /// mnist, fashion-mnist, or a folder with one sub-folder of images per class.
+    /// mnist, fashion-mnist, gtsrb, cifar10, or a folder with one sub-folder of images per class.
     #[arg(long, default_value = "mnist")]
     dataset: DatasetName,
     /// Seed of the dropout masks; the model's own if not given.

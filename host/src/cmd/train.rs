@@ -67,7 +67,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Changes to the recipe (see below for its values)")]
 struct Changes {
-    /// mnist, fashion-mnist, or a folder with one sub-folder of images per class.
+    /// mnist, fashion-mnist, gtsrb, cifar10, or a folder with one sub-folder of images per class.
     #[arg(long)]
     dataset: Option<String>,
     /// Leave these classes of it out, in the test, too, unless --extra has them.

@@ -7,7 +7,7 @@ use device::hexadecimal;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{DataError, data_folder};
+use super::{DataError, Dataset, Split, cifar10, data_folder, gtsrb};
 
 /// One file that `scripts/setup` installs.
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +127,88 @@ impl KnownFile {
     }
 }
 
+/// A data set that nothing installs, and that is read where its user has unpacked it.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionalSet {
+    name: &'static str,
+    /// Pictures to train on, and to test on.
+    pictures: [usize; 2],
+    load: fn(&Path, Split) -> Result<Dataset, DataError>,
+}
+
+/// Such a data set on this machine.
+#[derive(Debug, Clone, Serialize)]
+pub struct SetStatus {
+    /// Its name.
+    pub dataset: &'static str,
+    /// How it was found.
+    pub state: FileState,
+    /// What is there, what is wrong with it, or where to get it.
+    pub about: String,
+}
+
+impl OptionalSet {
+    /// GTSRB and CIFAR-10.
+    pub const ALL: [Self; 2] = [
+        Self {
+            name: "gtsrb",
+            pictures: [39_209, 12_630],
+            load: gtsrb::load,
+        },
+        Self {
+            name: "cifar10",
+            pictures: [50_000, 10_000],
+            load: cifar10::load,
+        },
+    ];
+
+    /// Looks it up in the cache folder, and counts its pictures.
+    #[must_use]
+    pub fn inspect(self) -> SetStatus {
+        match data_folder() {
+            Ok(data) => self.inspect_in(&data.join(self.name)),
+            Err(error) => SetStatus {
+                dataset: self.name,
+                state: FileState::Missing,
+                about: error.to_string(),
+            },
+        }
+    }
+
+    fn inspect_in(self, data: &Path) -> SetStatus {
+        let mut counts = Vec::new();
+        let mut wrong = Vec::new();
+        for (split, expected) in [Split::Train, Split::Test].into_iter().zip(self.pictures) {
+            match (self.load)(data, split) {
+                Ok(found) => {
+                    counts.push(found.len().to_string());
+                    if found.len() != expected {
+                        wrong.push(format!("{} of {expected} pictures", found.len()));
+                    }
+                }
+                Err(error) => wrong.push(error.to_string()),
+            }
+        }
+        wrong.dedup();
+        let state = match (counts.is_empty(), wrong.is_empty()) {
+            // A part that cannot be read at all is told in both.
+            (true, _) if !data.exists() => FileState::Missing,
+            (_, true) => FileState::Good,
+            (_, false) => FileState::Damaged,
+        };
+        let about = if wrong.is_empty() {
+            format!("{} pictures in {}", counts.join(" + "), data.display())
+        } else {
+            wrong.join("; ")
+        };
+        SetStatus {
+            dataset: self.name,
+            state,
+            about,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,5 +229,40 @@ mod tests {
         assert_eq!(state(), FileState::Damaged);
         fs::write(data.path().join("set/file"), "abc").expect("good file");
         assert_eq!(state(), FileState::Good);
+    }
+
+    #[test]
+    fn a_set_that_users_unpack_is_missing_damaged_or_good() {
+        let one = |_: &Path, split| {
+            let pixels = vec![0; if split == Split::Train { 2 } else { 1 }];
+            let format = shared::image::PixelFormat::Grey8;
+            let labels = vec![0; pixels.len()];
+            Ok(Dataset::in_memory(
+                vec!["a".into()],
+                labels,
+                (1, 1),
+                format,
+                pixels,
+            ))
+        };
+        let set = |pictures| OptionalSet {
+            name: "set",
+            pictures,
+            load: one,
+        };
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let good = set([2, 1]).inspect_in(folder.path());
+        assert_eq!(good.state, FileState::Good);
+        assert!(good.about.starts_with("2 + 1 pictures"), "{}", good.about);
+        let bad = set([3, 1]).inspect_in(folder.path());
+        assert_eq!(
+            (bad.state, &*bad.about),
+            (FileState::Damaged, "2 of 3 pictures")
+        );
+        for set in OptionalSet::ALL {
+            let found = set.inspect_in(&folder.path().join("absent"));
+            assert_eq!(found.state, FileState::Missing);
+            assert!(found.about.contains("https://"), "{}", found.about);
+        }
     }
 }

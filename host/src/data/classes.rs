@@ -76,7 +76,11 @@ impl ClassMap {
                 let unknown = pairs.filter(|(number, _)| !known.contains(number));
                 unknown.map(|(_, name)| name.clone()).collect()
             }
-            _ => data.iter().filter(|it| place(it).is_none()).cloned().collect(),
+            _ => data
+                .iter()
+                .filter(|it| place(it).is_none())
+                .cloned()
+                .collect(),
         };
         let reason = format!("the model does not know {}", shortened(&unknown));
         Err(mismatch(model, data, reason))

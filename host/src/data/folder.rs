@@ -200,7 +200,10 @@ pub(super) fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
     // Classes take turns, so that the first and the last so many images hold all of them.
     images.sort_by(|(a, ..), (b, ..)| f64::total_cmp(a, b));
     let class_names = classes.iter().map(|path| name_of(path)).collect();
-    let (labels, files) = images.into_iter().map(|(_, label, file)| (label, file)).unzip();
+    let (labels, files) = images
+        .into_iter()
+        .map(|(_, label, file)| (label, file))
+        .unzip();
     Ok(Dataset::in_files(class_names, labels, files))
 }
 
@@ -280,7 +283,9 @@ mod tests {
 
     /// The first pixel of an image.
     fn shade(data: &Dataset, index: usize) -> u8 {
-        data.frame(index, PixelFormat::Grey8).expect("decoded").pixels[0]
+        data.frame(index, PixelFormat::Grey8)
+            .expect("decoded")
+            .pixels[0]
     }
 
     #[test]
@@ -337,7 +342,10 @@ mod tests {
         // Classes may be called so.
         pictures(root.path(), &["test", "other"], 7);
         fs::remove_dir_all(root.path().join("train")).expect("removed");
-        assert_eq!(load(root.path(), Split::Test).expect("classes").class_names, ["other", "test"]);
+        assert_eq!(
+            load(root.path(), Split::Test).expect("classes").class_names,
+            ["other", "test"]
+        );
     }
 
     #[test]
@@ -356,7 +364,11 @@ mod tests {
     fn pictures_keep_their_own_sizes_and_colours() {
         let root = tempfile::tempdir().expect("temporary folder");
         pictures(root.path(), &["a", "b"], 1);
-        fs::write(root.path().join("a/01.ppm"), b"P6 1 2 255\n\xff\0\0\0\0\xff").expect("picture");
+        fs::write(
+            root.path().join("a/01.ppm"),
+            b"P6 1 2 255\n\xff\0\0\0\0\xff",
+        )
+        .expect("picture");
         let data = load(root.path(), Split::Test).expect("read");
         let at = |format| data.frame(2, format).expect("decoded");
         let size = |index| {

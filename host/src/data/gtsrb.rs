@@ -41,7 +41,8 @@ pub(super) fn load(data: &Path, split: Split) -> Result<Dataset, DataError> {
                     data.join(TEST_LABELS),
                 ];
                 let list = lists.iter().find(|list| list.is_file()).ok_or_else(|| {
-                    let reason = format!("{TEST_LABELS} is missing: unpack GTSRB_Final_Test_GT.zip");
+                    let reason =
+                        format!("{TEST_LABELS} is missing: unpack GTSRB_Final_Test_GT.zip");
                     DataError::content(&folder, reason)
                 })?;
                 listed(&folder, list)?
@@ -153,7 +154,8 @@ fn rows(list: &Path) -> Result<Vec<(String, Option<u16>)>, DataError> {
 /// Puts tracks in an order in which classes take turns, so that the first and the last so many pictures
 /// hold all of them, and no more tracks than necessary are torn apart.
 fn in_tracks(pictures: &mut Vec<(PathBuf, u16)>) {
-    let key = |file: &Path| track(file).map_or_else(|| name_of(file), |(_, track)| track.to_owned());
+    let key =
+        |file: &Path| track(file).map_or_else(|| name_of(file), |(_, track)| track.to_owned());
     let mut tracks: HashMap<u16, Vec<String>> = HashMap::new();
     for (file, label) in pictures.iter() {
         tracks.entry(*label).or_default().push(key(file));
@@ -204,7 +206,8 @@ mod tests {
         let root = data.path().join("GTSRB");
         let train = root.join("Final_Training/Images");
         for (class, tracks) in [(0, 2), (42, 1)] {
-            let mut list = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId\r\n".to_owned();
+            let mut list =
+                "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId\r\n".to_owned();
             for track in 0..tracks {
                 for frame in 0..2 {
                     let name = format!("{track:05}_{frame:05}.ppm");
@@ -222,7 +225,10 @@ mod tests {
         assert_eq!(names(&found)[4..], ["00001_00000.ppm", "00001_00001.ppm"]);
         let frame = found.frame(0, PixelFormat::Rgb8).expect("decoded");
         assert_eq!((frame.width, &frame.pixels[..3]), (15, &[200, 0, 0][..]));
-        assert_eq!(track(found.file(5).expect("a file")).map(|it| it.1), Some("00001"));
+        assert_eq!(
+            track(found.file(5).expect("a file")).map(|it| it.1),
+            Some("00001")
+        );
 
         fs::remove_file(train.join("00042/00000_00001.ppm")).expect("removed");
         let error = load(data.path(), Split::Train).expect_err("one is missing");
@@ -238,11 +244,22 @@ mod tests {
         let list = "Filename;Width;ClassId\n00001.ppm;20;7\n00000.ppm;20;42\n";
         fs::write(data.path().join(TEST_LABELS), list).expect("written");
         let found = load(data.path(), Split::Test).expect("read");
-        assert_eq!((names(&found), &found.labels[..]), (vec!["00000.ppm".into(), "00001.ppm".into()], &[42, 7][..]));
-        fs::write(data.path().join(TEST_LABELS), "Filename;ClassId\n00009.ppm;1\n").expect("written");
+        assert_eq!(
+            (names(&found), &found.labels[..]),
+            (vec!["00000.ppm".into(), "00001.ppm".into()], &[42, 7][..])
+        );
+        fs::write(
+            data.path().join(TEST_LABELS),
+            "Filename;ClassId\n00009.ppm;1\n",
+        )
+        .expect("written");
         let error = load(data.path(), Split::Test).expect_err("no such picture");
         assert!(error.to_string().contains("00009.ppm"), "{error}");
-        for list in ["Filename;ClassId\n00001.ppm;43\n", "Filename\n00001.ppm\n", "Filename;ClassId\n../00001.ppm;1\n"] {
+        for list in [
+            "Filename;ClassId\n00001.ppm;43\n",
+            "Filename\n00001.ppm\n",
+            "Filename;ClassId\n../00001.ppm;1\n",
+        ] {
             fs::write(data.path().join(TEST_LABELS), list).expect("written");
             let error = load(data.path(), Split::Test).expect_err("refused");
             assert!(error.to_string().contains(TEST_LABELS), "{error}");
@@ -257,7 +274,10 @@ mod tests {
         picture(&root.join("test/42/00000.ppm"), 32, [9; 3]);
         picture(&root.join("train/01/00003_00029.ppm"), 32, [9; 3]);
         let test = load(data.path(), Split::HeldOut).expect("read");
-        assert_eq!((names(&test), &test.labels[..]), (vec!["00000.ppm".into(), "00001.ppm".into()], &[42, 7][..]));
+        assert_eq!(
+            (names(&test), &test.labels[..]),
+            (vec!["00000.ppm".into(), "00001.ppm".into()], &[42, 7][..])
+        );
         let train = load(data.path(), Split::Train).expect("read");
         assert_eq!((train.class_names.len(), &train.labels[..]), (43, &[1][..]));
         fs::create_dir(root.join("test/43")).expect("created");

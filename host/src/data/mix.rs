@@ -158,7 +158,12 @@ fn choose(plan: &MixPlan, digits: &Dataset, fashion: &Dataset) -> Result<Vec<Fra
                 let mut random = Random::new(plan.seed, Purpose::Corruption, u64::from(index));
                 let [.., bad, worst] = Severity::ALL;
                 let severity = if random.below(2) == 0 { bad } else { worst };
-                corrupt(corruption, severity, Arc::make_mut(&mut picture), &mut random);
+                corrupt(
+                    corruption,
+                    severity,
+                    Arc::make_mut(&mut picture),
+                    &mut random,
+                );
             }
             let label = (kind != MixKind::Fashion).then(|| set.labels[index as usize]);
             frames.push(Frame {

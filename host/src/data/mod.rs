@@ -22,15 +22,15 @@ use std::path::{Path, PathBuf};
 use device::source::{IdxError, PictureError, cache_folder};
 use shared::image::{PixelFormat, Preprocessing};
 
-pub use catalogue::{FileState, FileStatus, KNOWN_FILES, KnownFile};
+pub use catalogue::{FileState, FileStatus, KNOWN_FILES, KnownFile, OptionalSet, SetStatus};
 pub use classes::{ClassMap, ClassMismatch, MatchedBy};
 pub use corrupt::{
     Corruption, Severity, SeverityError, UnknownCorruption, corrupt, corrupted, rotate,
     write_corrupted,
 };
+pub use dataset::Dataset;
 #[cfg(feature = "train")]
 pub(crate) use folder::load_labelled;
-pub use dataset::Dataset;
 pub use folder::{DISCARDED, UNLABELLED};
 pub(crate) use gtsrb::track;
 pub use mix::{MixEntry, MixKind, MixPlan, write_mix};

@@ -99,9 +99,7 @@ impl DatasetName {
         let recipe = training.and_then(|training| training.get("recipe"));
         let trained_on = recipe.and_then(|recipe| recipe.get("dataset")?.as_str());
         if trained_on.is_some_and(|other| is_same(Path::new(other), path)) {
-            tracing::info!(
-                "the model was trained on {self}: measured is what training left of it"
-            );
+            tracing::info!("the model was trained on {self}: measured is what training left of it");
             Split::HeldOut
         } else {
             Split::Test

@@ -150,11 +150,7 @@ impl Pictures {
         }
     }
 
-    pub(super) fn frame(
-        &self,
-        index: usize,
-        format: PixelFormat,
-    ) -> Result<Arc<Frame>, DataError> {
+    pub(super) fn frame(&self, index: usize, format: PixelFormat) -> Result<Arc<Frame>, DataError> {
         let (store, index) = self.places[index];
         match &*self.stores[usize::from(store)] {
             Store::Memory(block) => Ok(Arc::new(block.frame(index as usize))),
@@ -333,7 +329,11 @@ mod tests {
         some.append(&last);
         assert_eq!(some.stores.len(), 2);
         let shades: Vec<u8> = (0..some.len())
-            .map(|index| some.frame(index, PixelFormat::Grey8).expect("in memory").pixels[0])
+            .map(|index| {
+                some.frame(index, PixelFormat::Grey8)
+                    .expect("in memory")
+                    .pixels[0]
+            })
             .collect();
         assert_eq!(shades, [0, 1, 2, 4, 0, 9, 3, 4]);
     }

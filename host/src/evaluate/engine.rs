@@ -93,7 +93,11 @@ impl Setup {
         match Model::load(&self.model) {
             Ok(model) => model.metadata().training.clone(),
             // Weights, or their folder: whoever opens it says what is wrong with it.
-            Err(_) => TrainedModel::load(&weights_of(&self.model).ok()?).ok()?.training,
+            Err(_) => {
+                TrainedModel::load(&weights_of(&self.model).ok()?)
+                    .ok()?
+                    .training
+            }
         }
     }
 

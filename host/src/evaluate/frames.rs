@@ -110,7 +110,6 @@ impl Frames {
         self.starts.partition_point(|&start| start <= number) - 1
     }
 
-
     /// Which classes of a model those of the known sets are; `tell` of what is odd.
     pub(super) fn classes(&self, opened: &Opened, tell: bool) -> anyhow::Result<Classes> {
         let mut maps = Vec::with_capacity(self.sets.len());

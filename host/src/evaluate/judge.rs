@@ -255,7 +255,13 @@ mod tests {
     fn images(count: usize) -> Dataset {
         let names = vec!["a".into(), "b".into()];
         let pixels = vec![128; count * SIDE * SIDE];
-        Dataset::in_memory(names, vec![1; count], (SIDE, SIDE), PixelFormat::Grey8, pixels)
+        Dataset::in_memory(
+            names,
+            vec![1; count],
+            (SIDE, SIDE),
+            PixelFormat::Grey8,
+            pixels,
+        )
     }
 
     #[test]

@@ -166,7 +166,10 @@ impl Studies {
 fn preparer(setup: &Setup, model: &Model) -> anyhow::Result<Preparer> {
     let shape = model.input_shape();
     let file = model.metadata().preprocessing;
-    Ok(Preparer::new(setup.preprocessing.apply(file, shape)?, shape))
+    Ok(Preparer::new(
+        setup.preprocessing.apply(file, shape)?,
+        shape,
+    ))
 }
 
 /// The image of `one` in every family at every severity, as the study of corruptions sees it.

@@ -10,8 +10,8 @@ use std::fmt;
 use anyhow::{Context, ensure};
 use device::session::MAX_CLASSES;
 use device::source::Frame;
-use shared::image::PixelFormat;
 use serde::{Deserialize, Serialize};
+use shared::image::PixelFormat;
 use shared::uncertainty::PassAccumulator;
 
 use super::sampler::Sampler;

@@ -13,6 +13,7 @@ use device::onnx::Model;
 use host::data::Dataset;
 use host::export::{PlanExport, to_plan};
 use image::{DynamicImage, ImageFormat, RgbImage};
+use shared::image::PixelFormat;
 use shared::triage::{Cause, Thresholds};
 use shared::wire::delivery::DeliveryStatistics;
 use shared::wire::message::{LineStatistics, Message, Performance, Statistics};
@@ -159,11 +160,13 @@ fn models(write: Write<'_>) -> Result<()> {
             images: None,
         };
         write("plan", &format!("{name}-f32"), &to_plan(&model, &settings)?)?;
-        settings.images = Some(Dataset {
-            class_names: vec!["a".into()],
-            pixels: (0..4 * 28 * 28).map(|at| (at * 7 % 251) as u8).collect(),
-            labels: vec![0; 4],
-        });
+        settings.images = Some(Dataset::in_memory(
+            vec!["a".into()],
+            vec![0; 4],
+            (28, 28),
+            PixelFormat::Grey8,
+            (0..4 * 28 * 28).map(|at| (at * 7 % 251) as u8).collect(),
+        ));
         if let Ok(plan) = to_plan(&model, &settings) {
             write("plan", &format!("{name}-int8"), &plan)?;
         }

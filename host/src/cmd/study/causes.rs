@@ -24,7 +24,8 @@ pub(super) struct Args {
     /// ONNX classifier with thresholds, as host train writes it.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// mnist, fashion-mnist, or a folder with one sub-folder of images per class: its test images.
+    /// mnist, fashion-mnist, gtsrb, cifar10, or a folder with one sub-folder of images per class: its
+    /// test images, or all where it is not divided. Classes are found by name.
     #[arg(long, default_value = "mnist")]
     dataset: DatasetName,
     /// The first N images only.

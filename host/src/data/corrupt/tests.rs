@@ -15,7 +15,12 @@ fn grey(pixels: Vec<u8>) -> Frame {
 }
 
 /// Light of 28 × 28 pixels, spoilt.
-fn spoil(light: Vec<f64>, corruption: Corruption, level: Severity, random: &mut Random) -> Vec<f64> {
+fn spoil(
+    light: Vec<f64>,
+    corruption: Corruption,
+    level: Severity,
+    random: &mut Random,
+) -> Vec<f64> {
     let mut picture = Light {
         width: SIDE,
         height: SIDE,
@@ -318,7 +323,13 @@ fn names_and_severities_are_checked() {
 fn a_data_set_is_spoilt_image_by_image() {
     let size = (SIDE, SIDE);
     let pixels = clean().repeat(3);
-    let dataset = Dataset::in_memory(vec!["a".into()], vec![0; 3], size, PixelFormat::Grey8, pixels);
+    let dataset = Dataset::in_memory(
+        vec!["a".into()],
+        vec![0; 3],
+        size,
+        PixelFormat::Grey8,
+        pixels,
+    );
     let image = |data: &Dataset, index| {
         let frame = data.frame(index, PixelFormat::Grey8).expect("in memory");
         frame.pixels.clone()
@@ -396,7 +407,11 @@ fn each_channel_is_light_of_its_own_and_moves_with_the_others() {
             let of_colour = spoilt.pixels[channel..].iter().step_by(3);
             // Noise of each channel is drawn for itself, after that of the one before.
             let same = of_colour.eq(alone.pixels.iter());
-            assert_eq!(same, !noise || channel == 0, "{corruption}, channel {channel}");
+            assert_eq!(
+                same,
+                !noise || channel == 0,
+                "{corruption}, channel {channel}"
+            );
         }
     }
 }
@@ -425,6 +440,9 @@ fn what_is_hidden_grows_with_the_picture() {
         Corruption::Glare,
     ] {
         let (small, large) = (hidden(28, corruption), hidden(112, corruption));
-        assert!((large / small - 1.0).abs() < 0.05, "{corruption}: {small} and {large}");
+        assert!(
+            (large / small - 1.0).abs() < 0.05,
+            "{corruption}: {small} and {large}"
+        );
     }
 }

@@ -286,6 +286,7 @@ fn the_promise_holds_on_digits_it_was_not_made_on() {
         adaptive: None,
         block: 100,
         seed: None,
+        preprocessing: device::preprocessing::PreprocessingOptions::default(),
     };
     let frames =
         Frames::load(&DatasetName::Mnist, None, None, None).expect("the data set is installed");

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use device::onnx::Model;
 use device::preprocessing::Preparer;
+use device::session::preprocessing;
 use serde::Serialize;
 use shared::image::PixelFormat;
 
@@ -164,12 +165,8 @@ impl Studies {
 
 /// What makes the model's inputs, as its file and the setup say.
 fn preparer(setup: &Setup, model: &Model) -> anyhow::Result<Preparer> {
-    let shape = model.input_shape();
-    let file = model.metadata().preprocessing;
-    Ok(Preparer::new(
-        setup.preprocessing.apply(file, shape)?,
-        shape,
-    ))
+    let wanted = preprocessing(&setup.model, model, &setup.preprocessing)?;
+    Ok(Preparer::new(wanted, model.input_shape()))
 }
 
 /// The image of `one` in every family at every severity, as the study of corruptions sees it.

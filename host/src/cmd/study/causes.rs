@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use device::onnx::Model;
 use device::preprocessing::{Preparer, PreprocessingOptions};
+use device::session::preprocessing;
 
 use super::print;
 use crate::data::DatasetName;
@@ -49,9 +50,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             args.model.display()
         );
     };
-    let shape = model.input_shape();
-    let file = model.metadata().preprocessing;
-    let preparer = Preparer::new(args.preprocessing.apply(file, shape)?, shape);
+    let wanted = preprocessing(&args.model, &model, &args.preprocessing)?;
+    let preparer = Preparer::new(wanted, model.input_shape());
     let training = model.metadata().training.as_ref();
     let mut data = args.dataset.load(args.dataset.test_split(training))?;
     data.truncate(args.limit as usize);

@@ -127,6 +127,11 @@ impl KnownFile {
     }
 }
 
+/// Whether there is nothing at all in a folder, or no folder.
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none())
+}
+
 /// A data set that nothing installs, and that is read where its user has unpacked it.
 #[derive(Debug, Clone, Copy)]
 pub struct OptionalSet {
@@ -191,8 +196,7 @@ impl OptionalSet {
         }
         wrong.dedup();
         let state = match (counts.is_empty(), wrong.is_empty()) {
-            // A part that cannot be read at all is told in both.
-            (true, _) if !data.exists() => FileState::Missing,
+            (true, _) if is_empty(data) => FileState::Missing,
             (_, true) => FileState::Good,
             (_, false) => FileState::Damaged,
         };
@@ -260,9 +264,11 @@ mod tests {
             (FileState::Damaged, "2 of 3 pictures")
         );
         for set in OptionalSet::ALL {
-            let found = set.inspect_in(&folder.path().join("absent"));
-            assert_eq!(found.state, FileState::Missing);
-            assert!(found.about.contains("https://"), "{}", found.about);
+            for place in [folder.path(), &folder.path().join("absent")] {
+                let found = set.inspect_in(place);
+                assert_eq!(found.state, FileState::Missing);
+                assert!(found.about.contains("https://"), "{}", found.about);
+            }
         }
     }
 }

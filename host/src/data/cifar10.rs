@@ -1,11 +1,11 @@
-//! CIFAR-10 in its binary form.
+//! CIFAR-10 in its binary form, or as class folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use shared::image::PixelFormat;
 
-use super::{DataError, Dataset, Split};
+use super::{DataError, Dataset, Split, folder};
 
 /// Where it comes from, and what is to be done with it.
 const HOW: &str = "CIFAR-10 is not here: get cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html and unpack it there, with tar -xzf cifar-10-binary.tar.gz -C";
@@ -28,13 +28,19 @@ const CLASSES: [&str; 10] = [
     "truck",
 ];
 
-/// Reads one part from `data`, or from the folder in it that the archive unpacks to.
+/// Reads one part from `data`, or from the folder in it that the archive unpacks to: in memory, or the
+/// files of class folders in `train` and `test`.
 pub(super) fn load(data: &Path, split: Split) -> Result<Dataset, DataError> {
     let candidates = [data.to_path_buf(), data.join("cifar-10-batches-bin")];
     let found = candidates
         .into_iter()
         .find(|folder| folder.join("test_batch.bin").is_file());
     let Some(folder) = found else {
+        let candidates = [data.to_path_buf(), data.join("cifar10-jpg")];
+        let parts = |root: &PathBuf| root.join("train").is_dir() && root.join("test").is_dir();
+        if let Some(root) = candidates.iter().find(|root| parts(root)) {
+            return class_folders(root, split);
+        }
         let reason = format!("{HOW} {}", data.display());
         return Err(DataError::content(data, reason));
     };
@@ -77,6 +83,18 @@ pub(super) fn load(data: &Path, split: Split) -> Result<Dataset, DataError> {
     ))
 }
 
+fn class_folders(root: &Path, split: Split) -> Result<Dataset, DataError> {
+    let found = folder::load(root, split)?;
+    if found.class_names != CLASSES {
+        let reason = format!(
+            "its classes are not those of CIFAR-10, {}",
+            CLASSES.join(", ")
+        );
+        return Err(DataError::content(root, reason));
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +128,27 @@ mod tests {
         assert_eq!(frame.pixels, [200, 100, 50].repeat(PIXELS));
         let train = load(data.path(), Split::Train).expect("read");
         assert_eq!(train.labels, [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn class_folders_must_be_those_of_the_data_set() {
+        let data = tempfile::tempdir().expect("temporary folder");
+        let add = |class: &str| {
+            for part in ["train", "test"] {
+                let folder = data.path().join("cifar10-jpg").join(part).join(class);
+                fs::create_dir_all(&folder).expect("created");
+                fs::write(folder.join("0.ppm"), b"P6 1 1 255\n\x01\x02\x03").expect("picture");
+            }
+        };
+        add("cat");
+        add("dog");
+        let error = load(data.path(), Split::Test).expect_err("two classes");
+        assert!(error.to_string().contains("airplane"), "{error}");
+        CLASSES.map(add);
+        let test = load(data.path(), Split::Test).expect("read");
+        assert_eq!(test.labels, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        let frame = test.frame(3, PixelFormat::Rgb8).expect("decoded");
+        assert_eq!(frame.pixels, [1, 2, 3]);
     }
 
     #[test]

@@ -128,6 +128,10 @@ impl Frames {
             if let (true, Some(warning)) = (tell, map.warning()) {
                 tracing::warn!("{name}: {warning}");
             }
+            let (known, shown) = (opened.labels.len(), images.class_names.len());
+            if tell && shown < known {
+                tracing::warn!("{name} shows {shown} of the model's {known} classes");
+            }
             maps.push(Some(map));
         }
         if tell && !opened.calibrated {

@@ -251,7 +251,7 @@ fn list(folders: Vec<PathBuf>, as_json: bool) -> anyhow::Result<()> {
 
 fn verify(as_json: bool) -> anyhow::Result<()> {
     let files = inspect()?;
-    let sets = OptionalSet::ALL.map(|set| set.inspect());
+    let sets = OptionalSet::ALL.map(OptionalSet::inspect);
     let word = |state| match state {
         FileState::Good => "good",
         FileState::Damaged => "DAMAGED",

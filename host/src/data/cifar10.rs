@@ -144,7 +144,7 @@ mod tests {
         add("dog");
         let error = load(data.path(), Split::Test).expect_err("two classes");
         assert!(error.to_string().contains("airplane"), "{error}");
-        CLASSES.map(add);
+        CLASSES.into_iter().for_each(add);
         let test = load(data.path(), Split::Test).expect("read");
         assert_eq!(test.labels, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         let frame = test.frame(3, PixelFormat::Rgb8).expect("decoded");

@@ -212,7 +212,9 @@ mod tests {
                 for frame in 0..2 {
                     let name = format!("{track:05}_{frame:05}.ppm");
                     picture(&train.join(format!("{class:05}/{name}")), 15, [200, 0, 0]);
-                    list += &format!("{name};15;15;1;1;13;13;{class}\r\n");
+                    list.push_str(
+                        &[&name, ";15;15;1;1;13;13;", &class.to_string(), "\r\n"].concat(),
+                    );
                 }
             }
             fs::write(train.join(format!("{class:05}/GT-{class:05}.csv")), list).expect("written");

@@ -7,7 +7,7 @@ use anyhow::ensure;
 use device::engine::provider::OrtOptions;
 use device::engine::tract::StandardEngine;
 use device::inference::{Inference, Settings};
-use device::onnx::{EndOptions, Model};
+use device::onnx::{EndOptions, Model, OnnxError};
 use device::preprocessing::PreprocessingOptions;
 use device::session::{AnyEngine, EngineKind, LinuxInference, Options, Session, is_plan};
 use device::signature::Trust;
@@ -90,7 +90,7 @@ impl Setup {
         if is_plan(&self.model) {
             return None;
         }
-        match Model::load(&self.model) {
+        match self.model() {
             Ok(model) => model.metadata().training.clone(),
             // Weights, or their folder: whoever opens it says what is wrong with it.
             Err(_) => {
@@ -99,6 +99,14 @@ impl Setup {
                     .training
             }
         }
+    }
+
+    /// The network in the model's file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn model(&self) -> Result<Model, OnnxError> {
+        Model::load_with(&self.model, &self.ends.load_options(&Trust::default()))
     }
 
     /// Loads the model for use on one thread.
@@ -146,7 +154,7 @@ impl Setup {
             !is_plan(&self.model),
             "a plan file holds no network without dropout"
         );
-        let model = Model::load_with(&self.model, &self.ends.load_options(&Trust::default()))?;
+        let model = self.model()?;
         let engine: AnyEngine = Box::new(StandardEngine::new(&model)?);
         Ok(Inference::allocated(engine, settings)?)
     }

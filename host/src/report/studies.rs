@@ -99,7 +99,7 @@ impl Studies {
         };
 
         begin("causes", 1);
-        let model = Model::load(&setup.model)?;
+        let model = setup.model()?;
         let thresholds = model.metadata().thresholds.as_ref();
         let causes = match thresholds {
             Some(thresholds) => {

@@ -287,6 +287,7 @@ fn the_promise_holds_on_digits_it_was_not_made_on() {
         block: 100,
         seed: None,
         preprocessing: device::preprocessing::PreprocessingOptions::default(),
+        ends: device::onnx::EndOptions::default(),
     };
     let frames =
         Frames::load(&DatasetName::Mnist, None, None, None).expect("the data set is installed");

@@ -114,7 +114,7 @@ fn of_processor(of: &Value, shape: InputShape) -> anyhow::Result<Preprocessing> 
             "it does not resize pictures (do_resize), so they would have to come in the model's size"
         )
     };
-    let interpolation = match of.get("resample").map(|number| number.as_u64()) {
+    let interpolation = match of.get("resample").map(Value::as_u64) {
         None | Some(Some(2)) => Interpolation::Bilinear,
         Some(Some(3)) => Interpolation::Bicubic,
         Some(Some(0)) => Interpolation::Nearest,

@@ -362,5 +362,9 @@ fn bad_inputs_are_told() {
         std::fs::write(class.join("1.pgm"), b"P5 2 2 255\n0123").expect("written");
     }
     let set = format!("--dataset {}", text(&pictures));
-    refuse(&model, &set, &["the model has 10 classes", "has 2"]);
+    refuse(
+        &model,
+        &set,
+        &["the model has the classes 0, 1", "the data set has a, b"],
+    );
 }

@@ -27,7 +27,7 @@ use device::engine::Engine;
 use device::engine::micro::{F32, Format, Int8, Micro, Number, PlanFile};
 use device::inference::{Buffers, Inference, Settings};
 use panic_semihosting as _;
-use shared::image::{Fit, GrayFrame};
+use shared::image::FrameView;
 use shared::stopping::{Delta, Record};
 use shared::uncertainty::PassAccumulator;
 use shared::wire::crc32;

@@ -21,8 +21,10 @@ pub fn plug(guest: &mut Guest, more: &str) {
 /// If some program does not.
 pub fn unload(guest: &mut Guest) {
     hide(guest);
-    guest
-        .run("for i in $(seq 50); do rmmod vivid && break; sleep 0.2; done; ! test -e /dev/video0");
+    // A minute: an emulated processor that has to share a real one takes its time.
+    guest.run(
+        "for i in $(seq 300); do rmmod vivid 2>/dev/null && break; sleep 0.2; done; ! test -e /dev/video0",
+    );
 }
 
 /// Shows a file's picture, in a format by the kernel's code, to the camera until another is shown. Only

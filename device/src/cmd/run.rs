@@ -88,7 +88,7 @@ pub(crate) struct Args {
     #[arg(long)]
     wire: Option<Wire>,
     /// Speed of the serial line, in bits per second.
-    #[arg(long, default_value_t = 115_200)]
+    #[arg(long, default_value_t = 115_200, value_parser = clap::value_parser!(u32).range(1..))]
     baud: u32,
     #[command(flatten)]
     delivery: DeliveryArgs,

@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "FACTOR", requires = "replay", default_value_t = 1.0, value_parser = speed)]
     speed: f64,
     /// Speed of the serial line, in bits per second.
-    #[arg(long, default_value_t = 115_200)]
+    #[arg(long, default_value_t = 115_200, value_parser = clap::value_parser!(u32).range(1..))]
     baud: u32,
     /// Wait for the port to appear instead of failing.
     #[arg(long)]

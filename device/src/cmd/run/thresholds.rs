@@ -21,8 +21,9 @@ pub(super) struct ThresholdArgs {
     /// Flag pictures less sharp than this (cause: blurred).
     #[arg(long, value_name = "RATIO")]
     min_sharpness: Option<f32>,
-    /// Flag pictures whose luma has a smaller standard deviation (cause: low-contrast).
-    #[arg(long, value_name = "LUMA")]
+    /// Flag pictures of less contrast: (white − black) / (white + black), Michelson's, 0 to 1 (cause:
+    /// low-contrast).
+    #[arg(long, value_name = "SHARE")]
     min_contrast: Option<f32>,
     /// Flag frames of a mutual information above this, in nats (cause: unfamiliar).
     #[arg(long, value_name = "NATS")]

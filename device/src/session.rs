@@ -267,12 +267,7 @@ impl Session {
     /// does not see them.
     #[must_use]
     pub fn pixel_format(&self) -> PixelFormat {
-        let wanted = &self.inference.settings().preprocessing;
-        if wanted.channels.is_colour() {
-            PixelFormat::Rgb8
-        } else {
-            PixelFormat::Grey8
-        }
+        self.inference.settings().preprocessing.pixel_format()
     }
 
     /// Judges a picture that is always the same, so that what cannot be run is found before the first

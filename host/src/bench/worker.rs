@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lanes::Lanes;
 use super::{Rounds, Setup};
-use crate::data::{Dataset, DatasetName, Split, wanted_format};
+use crate::data::{Dataset, DatasetName, Split};
 
 /// What a row's process answers, a line each: once when it is ready, then after every round.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -102,7 +102,7 @@ impl Inputs {
         let mut preparer = Preparer::new(wanted, model.input_shape());
         data.truncate(count);
         let inputs = (0..data.len()).map(|index| {
-            let picture = data.frame(index, wanted_format(&wanted))?;
+            let picture = data.frame(index, wanted.pixel_format())?;
             Ok(preparer.prepare(&picture.view()?)?.to_vec())
         });
         Ok(Self(inputs.collect::<anyhow::Result<_>>()?))

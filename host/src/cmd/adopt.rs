@@ -11,7 +11,7 @@ use device::preprocessing::{InWords, Preparer, PreprocessingOptions};
 use device::signature::Trust;
 use device::source::read_picture;
 use serde_json::json;
-use shared::image::{Channels, PixelFormat, Preprocessing, ValueRange};
+use shared::image::{Channels, Preprocessing};
 
 use crate::adopt::{Configuration, read_configuration, read_labels};
 use crate::files;
@@ -133,19 +133,14 @@ fn preview_of(
     model: &Model,
 ) -> anyhow::Result<Vec<u8>> {
     let is_colour = preprocessing.channels.is_colour();
-    let (channels, format) = if is_colour {
-        (Channels::Rgb, PixelFormat::Rgb8)
+    // As a picture file has them, whatever their order in the input.
+    let seen = preprocessing.shown(if is_colour {
+        Channels::Rgb
     } else {
-        (Channels::Grey, PixelFormat::Grey8)
-    };
-    let seen = Preprocessing {
-        channels,
-        range: ValueRange::Unit,
-        normalisation: Default::default(),
-        ..*preprocessing
-    };
+        Channels::Grey
+    });
     let shape = model.input_shape();
-    let frame = read_picture(picture, format)?;
+    let frame = read_picture(picture, seen.pixel_format())?;
     let mut preparer = Preparer::new(seen, shape);
     let planes = preparer.prepare(&frame.view()?)?;
     let pixels = shape.height * shape.width;

@@ -20,7 +20,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use device::source::{IdxError, PictureError, cache_folder};
-use shared::image::{PixelFormat, Preprocessing};
 
 pub use catalogue::{FileState, FileStatus, KNOWN_FILES, KnownFile, OptionalSet, SetStatus};
 pub use classes::{ClassMap, ClassMismatch, MatchedBy};
@@ -94,14 +93,4 @@ impl DataError {
 /// The folder of an installed data set.
 fn data_folder() -> Result<PathBuf, DataError> {
     Ok(cache_folder().ok_or(DataError::NoCache)?.join("data"))
-}
-
-/// In which format pictures serve a model that wants `preprocessing`, as the device asks its sources.
-#[must_use]
-pub fn wanted_format(preprocessing: &Preprocessing) -> PixelFormat {
-    if preprocessing.channels.is_colour() {
-        PixelFormat::Rgb8
-    } else {
-        PixelFormat::Grey8
-    }
 }

@@ -16,7 +16,6 @@ use super::engine::Setup;
 use super::frames::{Classes, Frames};
 use super::judged::{Judged, Judgements, Run, Standard};
 use super::records::{BothPhases, Outputs};
-use crate::data::wanted_format;
 use crate::parallel::in_blocks;
 
 /// Frames that a thread takes at a time: few, so that threads end together and Ctrl-C is heard.
@@ -189,7 +188,7 @@ fn judge_block<E, T>(
 where
     E: Engine<Error: std::fmt::Debug + Send + Sync + 'static>,
 {
-    let format = wanted_format(&inference.settings().preprocessing);
+    let format = inference.settings().preprocessing.pixel_format();
     let judge = |number: usize| -> anyhow::Result<T> {
         let (set, index) = frames.find(number);
         let mut judged = || -> anyhow::Result<_> {

@@ -8,7 +8,7 @@ use device::preprocessing::Preparer;
 use shared::stopping::Delta;
 use shared::triage::Thresholds;
 
-use crate::data::{Dataset, wanted_format};
+use crate::data::Dataset;
 
 /// Passes in which each image is met to find what eight bits are scaled by.
 const PASSES: u32 = 8;
@@ -52,7 +52,7 @@ pub fn to_plan(model: &Model, settings: &PlanExport) -> anyhow::Result<Vec<u8>> 
     let mut preparer = Preparer::new(preprocessing, model.input_shape());
     let mut ranges = Ranges::new(plan, about)?;
     for index in 0..images.len() {
-        let picture = images.frame(index, wanted_format(&preprocessing))?;
+        let picture = images.frame(index, preprocessing.pixel_format())?;
         let input = preparer
             .prepare(&picture.view()?)
             .with_context(|| format!("image {index}"))?;

@@ -7,7 +7,7 @@ use device::preprocessing::Preparer;
 use serde::{Deserialize, Serialize};
 use shared::triage::{Cause, Thresholds};
 
-use crate::data::{Corruption, Dataset, Severity, corrupted, wanted_format};
+use crate::data::{Corruption, Dataset, Severity, corrupted};
 
 /// The severity from which a corruption counts in [`CauseStudy::right`].
 pub const COUNTED: u8 = 3;
@@ -72,7 +72,7 @@ pub fn causes(
         let place = cause.and_then(|cause| causes.iter().position(|&other| other == cause));
         place.unwrap_or(causes.len())
     };
-    let format = wanted_format(preparer.wanted());
+    let format = preparer.wanted().pixel_format();
     let mut count = |data: &Dataset| -> anyhow::Result<Vec<usize>> {
         let mut counts = vec![0; causes.len() + 1];
         for index in 0..data.len() {

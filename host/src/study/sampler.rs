@@ -10,7 +10,7 @@ use device::source::Frame;
 use shared::image::{FrameStatistics, PixelFormat};
 use shared::triage::Thresholds;
 
-use crate::data::{ClassMap, Dataset, wanted_format};
+use crate::data::{ClassMap, Dataset};
 use crate::evaluate::Setup;
 use crate::parallel::in_blocks;
 
@@ -70,7 +70,7 @@ impl Sampler {
 
     /// The format in which pictures serve the model.
     pub(super) fn format(&self) -> PixelFormat {
-        wanted_format(&self.inference.settings().preprocessing)
+        self.inference.settings().preprocessing.pixel_format()
     }
 
     /// All passes over a picture; `frame` numbers the masks.

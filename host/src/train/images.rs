@@ -8,7 +8,7 @@ use device::preprocessing::Preparer;
 use shared::image::{Normalisation, Preprocessing};
 use tch::{Device, Kind, Tensor};
 
-use crate::data::{Dataset, wanted_format};
+use crate::data::Dataset;
 use crate::lenet::SIDE;
 use crate::parallel::in_blocks;
 
@@ -41,7 +41,7 @@ pub(super) fn luma(data: &Dataset) -> anyhow::Result<Vec<u8>> {
         move || {
             Ok(move |block: Range<usize>| {
                 let mut one = |index| -> anyhow::Result<Vec<u8>> {
-                    let picture = data.frame(index, wanted_format(&wanted))?;
+                    let picture = data.frame(index, wanted.pixel_format())?;
                     let luma = preparer.prepare(&picture.view()?)?.iter();
                     Ok(luma.map(|value| (value * 255.0).round() as u8).collect())
                 };

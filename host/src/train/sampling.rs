@@ -14,7 +14,7 @@ use tch::Kind;
 
 use super::images::Images;
 use super::{Interrupted, MAX_CLASSES, Progress};
-use crate::data::{Dataset, wanted_format};
+use crate::data::Dataset;
 use crate::export;
 use crate::lenet::{Network, TrainedModel};
 use crate::parallel::in_blocks;
@@ -63,7 +63,7 @@ impl Sampling<'_> {
                 let mut preparer = Preparer::new(wanted, engine.input_shape());
                 Ok(move |block: Range<usize>| {
                     let mut one = |&frame: &u32| {
-                        let picture = data.frame(frame as usize, wanted_format(&wanted))?;
+                        let picture = data.frame(frame as usize, wanted.pixel_format())?;
                         let statistics = preparer.measure(&picture.view()?)?;
                         engine.begin(frame, preparer.input())?;
                         engine.sample(0..passes, &mut logits)?;

@@ -6,8 +6,8 @@ use super::frame::check_size;
 use super::place::{Region, inside};
 use super::resample::{Method, Resampler};
 use super::{
-    Channels, FrameStatistics, FrameView, Geometry, ImageError, Interpolation, Normalisation, Rect,
-    ValueRange,
+    Channels, FrameStatistics, FrameView, Geometry, ImageError, Interpolation, Normalisation,
+    PixelFormat, Rect, ValueRange,
 };
 
 /// Most planes a model's input may have.
@@ -80,6 +80,29 @@ impl Preprocessing {
             ],
         }
     };
+
+    /// The form in which pictures serve without a loss: colours are not taken along for a model that does not
+    /// see them.
+    #[must_use]
+    pub const fn pixel_format(&self) -> PixelFormat {
+        if self.channels.is_colour() {
+            PixelFormat::Rgb8
+        } else {
+            PixelFormat::Grey8
+        }
+    }
+
+    /// What `channels` of a picture the model sees, for people to look at: in values of 0 to 1, without mean
+    /// and deviation.
+    #[must_use]
+    pub const fn shown(&self, channels: Channels) -> Self {
+        Self {
+            channels,
+            range: ValueRange::Unit,
+            normalisation: [Normalisation::IDENTITY; MAX_CHANNELS],
+            ..*self
+        }
+    }
 
     /// Whether a model with an input of `channels` planes of `height` × `width` can be prepared for.
     ///

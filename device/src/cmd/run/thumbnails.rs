@@ -2,7 +2,7 @@
 
 use device::inference::Settings;
 use shared::image::{
-    Channels, FrameView, Geometry, ImageError, Normalisation, Preprocessing, Rect, ValueRange,
+    Channels, FrameView, Geometry, ImageError, Normalisation, Preprocessing, Rect,
 };
 use shared::wire::message::Thumbnail;
 
@@ -24,12 +24,7 @@ impl Thumbnails {
         settings: &Settings,
     ) -> Result<impl Iterator<Item = Thumbnail> + use<>, ImageError> {
         let (height, width) = fitting(rows, columns);
-        let seen = Preprocessing {
-            channels: Channels::Grey,
-            range: ValueRange::Unit,
-            normalisation: Default::default(),
-            ..settings.preprocessing
-        };
+        let seen = settings.preprocessing.shown(Channels::Grey);
         let mut luma = self.prepare(&seen, picture, settings.crop, (columns, rows))?;
         if (height, width) != (rows, columns) {
             let seen = FrameView::grey(columns, rows, &luma)?;

@@ -167,12 +167,14 @@ impl SerialLine {
     /// Takes both ends away: who holds one sees it hang up, and its name is gone.
     pub fn unplug(&mut self) {
         if let Some(relay) = self.relay.take() {
-            relay.stop.store(true, Ordering::Relaxed);
-            // A relay that panicked has told so itself.
-            let _ = relay.thread.join();
+            // The names first: the system gives the number of a terminal that is gone to whoever asks
+            // next, and a program that opened this line again would talk into another test's.
             for link in [self.device(), self.host()] {
                 let _ = std::fs::remove_file(link);
             }
+            relay.stop.store(true, Ordering::Relaxed);
+            // A relay that panicked has told so itself.
+            let _ = relay.thread.join();
         }
     }
 

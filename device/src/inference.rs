@@ -9,7 +9,7 @@ use alloc::{vec, vec::Vec};
 use core::fmt;
 use core::ops::Range;
 
-use shared::image::{FrameStatistics, FrameView, ImageError, Preprocessing, Rect};
+use shared::image::{FrameStatistics, FrameView, Geometry, ImageError, Preprocessing, Rect};
 use shared::stopping::{self, Delta, Record};
 use shared::triage::{Cause, Causes, Thresholds, Verdict};
 use shared::uncertainty::{Measures, PassAccumulator, UncertaintyError};
@@ -258,6 +258,12 @@ impl<E: Engine, B: Buffer, const N: usize> Inference<E, B, N> {
     /// Replaces the thresholds, from the next frame on.
     pub fn set_thresholds(&mut self, thresholds: Thresholds) {
         self.settings.thresholds = thresholds;
+    }
+
+    /// Replaces how pictures meet the model's input, from the next frame on: [`Geometry::Stretch`] for those
+    /// that were brought to its size elsewhere.
+    pub fn set_geometry(&mut self, geometry: Geometry) {
+        self.settings.preprocessing.geometry = geometry;
     }
 
     /// Stops early from the next frame on, or no more.

@@ -10,7 +10,7 @@ use std::vec::Vec;
 
 use shared::image::{
     Channels, FrameStatistics, FrameView, Geometry, ImageError, Interpolation, MAX_CHANNELS,
-    Normalisation, Preprocessing, ValueRange,
+    Normalisation, PixelFormat, Preprocessing, Rect, ValueRange,
 };
 
 use crate::engine::InputShape;
@@ -69,7 +69,7 @@ pub struct PreprocessingOptions {
     /// What part of the picture is seen: center-crop (the largest part of the input's aspect ratio),
     /// stretch, letterbox:VALUE (all of it, with this value from 0 to 255 around) or short-side:PIXELS (the
     /// shorter side scaled to so many pixels, then the centre).
-    #[cfg_attr(feature = "log", arg(long, value_parser = geometry))]
+    #[cfg_attr(feature = "log", arg(long))]
     pub geometry: Option<Geometry>,
     /// How it is scaled: area, bilinear or bicubic (both with antialiasing, as Pillow), or nearest.
     #[cfg_attr(feature = "log", arg(long, value_parser = interpolation))]
@@ -98,6 +98,7 @@ pub struct PreprocessingOptions {
 }
 
 /// The value of a name, among those there are.
+#[cfg(feature = "log")]
 fn choose<T: Copy>(all: &[(&str, T)], what: &str, text: &str) -> Result<T, String> {
     let found = all.iter().find(|(name, _)| *name == text);
     found.map(|(_, value)| *value).ok_or_else(|| {
@@ -121,34 +122,13 @@ fn range(text: &str) -> Result<ValueRange, String> {
     choose(&ValueRange::ALL, "range of values", text)
 }
 
-/// Reads `center-crop`, `stretch`, `letterbox`, `letterbox:VALUE` or `short-side:PIXELS`.
+/// Reads the name of a pixel format, as options have it.
 ///
 /// # Errors
 /// What was expected.
-pub fn geometry(text: &str) -> Result<Geometry, String> {
-    let plain = [
-        ("center-crop", Geometry::CenterCrop),
-        ("stretch", Geometry::Stretch),
-        ("letterbox", Geometry::Letterbox(0)),
-    ];
-    let (name, value) = text
-        .split_once(':')
-        .map_or((text, None), |(name, value)| (name, Some(value)));
-    match (name, value) {
-        ("letterbox", Some(value)) => value.parse().map(Geometry::Letterbox).map_err(|_| {
-            format!("'{value}' is no value to fill with: use a whole number from 0 to 255")
-        }),
-        ("short-side", Some(value)) => match value.parse() {
-            Ok(side) if side > 0 => Ok(Geometry::ShortSide(side)),
-            _ => Err(format!("'{value}' is no number of pixels: use 1 to 65535")),
-        },
-        (_, None) => choose(&plain, "geometry", text).map_err(|_| {
-            format!("'{text}' is no geometry: use center-crop, stretch, letterbox:VALUE or short-side:PIXELS")
-        }),
-        _ => Err(format!(
-            "'{text}' is no geometry: use center-crop, stretch, letterbox:VALUE or short-side:PIXELS"
-        )),
-    }
+#[cfg(feature = "log")]
+pub fn pixel_format(text: &str) -> Result<PixelFormat, String> {
+    choose(&PixelFormat::ALL, "pixel format", text)
 }
 
 /// Why there is no preprocessing for a model.
@@ -317,6 +297,53 @@ impl Preparer {
     }
 }
 
+/// Makes pictures of what a model sees, before value range, mean and deviation: for people to look at, and
+/// for boards that are sent their frames.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    scratch: Vec<u32>,
+    planes: Vec<f32>,
+    pixels: Vec<u8>,
+}
+
+impl Seen {
+    /// What a model that wants `wanted` sees of a picture, or of its part `crop`, at `width` × `height`, as
+    /// pixels of `format`.
+    ///
+    /// # Errors
+    /// What does not fit, as of [`Preprocessing::plan`].
+    pub fn picture(
+        &mut self,
+        wanted: &Preprocessing,
+        picture: &FrameView<'_>,
+        crop: Option<Rect>,
+        (width, height): (usize, usize),
+        format: PixelFormat,
+    ) -> Result<FrameView<'_>, ImageError> {
+        let (channels, planes) = if format.is_colour() {
+            (Channels::Rgb, 3)
+        } else {
+            (Channels::Grey, 1)
+        };
+        let plan = wanted
+            .shown(channels)
+            .plan(picture, crop, (width, height))?;
+        self.scratch.resize(plan.scratch_length(), 0);
+        let pixels = width * height;
+        self.planes.resize(planes * pixels, 0.0);
+        plan.run(picture, &mut self.scratch, &mut self.planes)?;
+        self.pixels.clear();
+        let level = |value: f32| (value * 255.0).round() as u8;
+        let plane = |number: usize| &self.planes[number * pixels..];
+        for pixel in 0..pixels {
+            // Of grey, luma of the three is itself.
+            let colour = [0, 1, 2].map(|number| level(plane(number % planes)[pixel]));
+            format.write(colour, &mut self.pixels);
+        }
+        FrameView::new(format, width, height, width * format.bytes(), &self.pixels)
+    }
+}
+
 /// A preprocessing in words, for a model's input.
 #[derive(Clone, Copy, Debug)]
 pub struct InWords<'a>(pub &'a Preprocessing, pub InputShape);
@@ -452,23 +479,6 @@ mod tests {
                 .is_err()
         );
         assert!(options(Channels::Grey, &[]).apply(None, SHAPE).is_ok());
-    }
-
-    #[test]
-    fn geometries_are_read_as_they_are_said() {
-        assert_eq!(geometry("stretch"), Ok(Geometry::Stretch));
-        assert_eq!(geometry("letterbox"), Ok(Geometry::Letterbox(0)));
-        assert_eq!(geometry("letterbox:114"), Ok(Geometry::Letterbox(114)));
-        assert_eq!(geometry("short-side:256"), Ok(Geometry::ShortSide(256)));
-        for wrong in [
-            "letterbox:256",
-            "short-side",
-            "short-side:0",
-            "stretch:1",
-            "",
-        ] {
-            assert!(geometry(wrong).is_err(), "{wrong}");
-        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use shared::image::PixelFormat;
 
 use crate::data::{DISCARDED, UNLABELLED};
 use crate::monitor::{Picture, Said, list_folder, read_list};
@@ -145,13 +146,13 @@ impl Session {
         let Some(path) = self.waiting.front() else {
             return Ok(None);
         };
-        let picture = image::open(path)
-            .with_context(|| format!("cannot read {}: move it away", path.display()))?
-            .to_luma8();
+        let picture = device::source::read_picture(path, PixelFormat::Rgb8)
+            .with_context(|| format!("cannot read {}: move it away", path.display()))?;
         Ok(Some(Picture {
-            width: picture.width() as usize,
-            height: picture.height() as usize,
-            pixels: picture.into_raw(),
+            width: picture.width,
+            height: picture.height,
+            format: picture.format,
+            pixels: picture.pixels,
         }))
     }
 

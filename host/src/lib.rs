@@ -18,6 +18,7 @@ pub mod label;
 pub mod lenet;
 pub mod monitor;
 mod parallel;
+mod png;
 pub mod report;
 pub mod study;
 #[cfg(feature = "train")]

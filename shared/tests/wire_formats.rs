@@ -16,8 +16,8 @@ use support::{hello, notice, performance, report, statistics, thumbnail};
 /// The protocol's fingerprint. If this fails, the messages have changed: devices in the field and
 /// hosts no longer understand each other, which the version must say.
 #[test]
-fn the_messages_are_those_of_version_3() {
-    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (3, 0x7BCD_E06B_6AD5_CC36));
+fn the_messages_are_those_of_version_4() {
+    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (4, 0xDDCA_F247_2718_0306));
 }
 
 #[test]
@@ -50,11 +50,18 @@ fn a_report_is_one_readable_line() {
 fn greetings_and_totals_are_lines_too() {
     let text = line(0, &hello());
     let start = format!(
-        "HELLO seq=0 protocol=3 schema={SCHEMA_HASH:016x} device=bench-camera software=0.1.0 \
+        "HELLO seq=0 protocol=4 schema={SCHEMA_HASH:016x} device=bench-camera software=0.1.0 \
          engine=tract model=deadbeef input=1x28x20 classes=3 labels=cat,dog,a%20bird passes=100 seed=42 \
          max_black=0.800000 max_plateau=0.500000 "
     );
     assert!(text.starts_with(&start), "{text}");
+    assert!(
+        text.contains(
+            " guarantee=durable channels=grey geometry=letterbox:114 interpolation=area range=unit \
+             plane_mean=0.130700 plane_deviation=0.308100 *"
+        ),
+        "{text}"
+    );
     let text = line(3, &statistics());
     assert!(text.starts_with(
         "STATISTICS seq=3 frames=100 accepted=80 flagged=20 by_cause=1,2,3,4,5,6,7,8,9 failed=2 \
@@ -65,7 +72,9 @@ fn greetings_and_totals_are_lines_too() {
         "NOTICE seq=4 code=plan_checksum detail=7 text=stored%201%2C%20computed%202 *"
     ));
     let text = line(5, &thumbnail());
-    assert!(text.starts_with("THUMBNAIL seq=5 frame=12 size=28x20 offset=556 pixels=0001ABFF *"));
+    assert!(text.starts_with(
+        "THUMBNAIL seq=5 frame=12 size=28x20 offset=556 pixels=0001ABFF format=rgb *"
+    ));
     let text = line(6, &performance());
     assert!(text.starts_with(
         "PERFORMANCE seq=6 captured=300 dropped=2 corrupt=1 missed=4 reconnects=1 \
@@ -320,7 +329,7 @@ fn undamaged_frames_of_other_builds_are_told_from_damage() {
 
 #[test]
 fn another_version_is_named_on_both_sides() {
-    let text = line(0, &hello()).replace("protocol=3", "protocol=7");
+    let text = line(0, &hello()).replace("protocol=4", "protocol=7");
     let (content, _) = text.rsplit_once(" *").expect("a checksum");
     let error = decoded(&signed(content)).expect_err("another version");
     assert_eq!(
@@ -332,7 +341,7 @@ fn another_version_is_named_on_both_sides() {
     );
     assert_eq!(
         error.to_string(),
-        "the sender speaks protocol version 7, this side version 3: update the receiver"
+        "the sender speaks protocol version 7, this side version 4: update the receiver"
     );
     let mut receiver = Receiver::detect();
     let got: Vec<_> = signed(content)

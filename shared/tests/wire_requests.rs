@@ -3,6 +3,7 @@
 mod support;
 
 use proptest::prelude::*;
+use shared::image::{FrameView, PixelFormat};
 use shared::wire::delivery::{Acknowledgement, Stream};
 use shared::wire::frame::{self, Deframer, MAX_FRAME};
 use shared::wire::link::Receiver;
@@ -46,6 +47,7 @@ fn part(frame: u32, size: (u16, u16), offset: u32, pixels: &[u8]) -> FramePart {
         frame,
         width: size.0,
         height: size.1,
+        format: PixelFormat::Grey8,
         offset,
         pixels: pixels.iter().copied().collect(),
     }
@@ -59,6 +61,12 @@ fn any_part() -> impl Strategy<Value = FramePart> {
         prop::collection::vec(any::<u8>(), 0..=MAX_PIXELS),
     )
         .prop_map(|(frame, size, offset, pixels)| part(frame, size, offset, &pixels))
+}
+
+/// A frame of so many columns.
+fn picture(format: PixelFormat, width: usize, pixels: &[u8]) -> FrameView<'_> {
+    let stride = width * format.bytes();
+    FrameView::new(format, width, pixels.len() / stride, stride, pixels).expect("whole")
 }
 
 fn any_request() -> impl Strategy<Value = Request> {
@@ -166,35 +174,55 @@ fn one_flipped_bit_is_always_detected() {
 #[test]
 fn a_frame_is_joined_from_its_parts() {
     let pixels: Vec<u8> = (0..28 * 20_u32).map(|at| at as u8).collect();
-    let parts: Vec<_> = FramePart::split(3, 28, &pixels).collect();
-    assert_eq!(parts.len(), pixels.len().div_ceil(MAX_PIXELS));
-    assert!(
-        parts
-            .iter()
-            .all(|part| (part.width, part.height) == (28, 20))
-    );
-    let mut assembly = Assembly::new([0; 600]);
-    for _ in 0..2 {
-        let (last, others) = parts.split_last().expect("several parts");
-        for part in others {
-            assert_eq!(assembly.push(part), Ok(None));
-        }
-        assert_eq!(
-            assembly.push(last),
-            Ok(Some(Received {
-                frame: 3,
-                width: 28,
-                height: 20,
-                pixels: &pixels
-            }))
+    for (width, format) in [
+        (28, PixelFormat::Grey8),
+        (14, PixelFormat::Rgb565),
+        (7, PixelFormat::Rgb8),
+    ] {
+        let pixels = &pixels[..usize::from(width) * 20 * format.bytes()];
+        let whole = picture(format, width.into(), pixels);
+        let parts: Vec<_> = FramePart::split(3, &whole).collect();
+        assert_eq!(parts.len(), pixels.len().div_ceil(MAX_PIXELS));
+        assert!(
+            parts
+                .iter()
+                .all(|part| (part.width, part.height) == (width, 20))
         );
+        let mut assembly = Assembly::new([0; 600]);
+        for _ in 0..2 {
+            let (last, others) = parts.split_last().expect("several parts");
+            for part in others {
+                assert_eq!(assembly.push(part), Ok(None));
+            }
+            let joined = Received {
+                frame: 3,
+                width,
+                height: 20,
+                format,
+                pixels,
+            };
+            assert_eq!(assembly.push(last), Ok(Some(joined)));
+            let read = joined.picture().expect("whole");
+            assert_eq!(read.colour(read.row(19), 3), whole.colour(whole.row(19), 3));
+        }
+        // Parts of another format are not of this frame.
+        let mut other = parts[1].clone();
+        other.format = if format == PixelFormat::Grey8 {
+            PixelFormat::Rgb8
+        } else {
+            PixelFormat::Grey8
+        };
+        other.height = 2;
+        assert_eq!(assembly.push(&parts[0]), Ok(None));
+        assert!(assembly.push(&other).is_err());
     }
 }
 
 #[test]
 fn a_gap_is_told_once_and_a_new_start_mends_it() {
     let pixels = [7; 4 * MAX_PIXELS];
-    let parts: Vec<_> = FramePart::split(5, MAX_PIXELS as u16, &pixels).collect();
+    let parts: Vec<_> =
+        FramePart::split(5, &picture(PixelFormat::Grey8, MAX_PIXELS, &pixels)).collect();
     let mut assembly = Assembly::new([0; 4 * MAX_PIXELS]);
     assert_eq!(assembly.push(&parts[0]), Ok(None));
     assert_eq!(assembly.push(&parts[2]), Err(NoticeCode::FrameIncomplete));
@@ -330,7 +358,9 @@ proptest! {
             if index == 4 && let Some(part) = stray.pop() {
                 let _ = assembly.push(&part);
             }
-            let part = FramePart::split(frame, 30, &pixels(frame)).nth(index).expect("five parts");
+            let sent = pixels(frame);
+            let sent = picture(PixelFormat::Grey8, 30, &sent);
+            let part = FramePart::split(frame, &sent).nth(index).expect("five parts");
             if let Ok(Some(got)) = assembly.push(&part) {
                 prop_assert_eq!((got.frame, got.width, got.height), (frame, 30, 20));
                 prop_assert_eq!(got.pixels, &pixels(frame)[..]);

@@ -252,6 +252,7 @@ fn the_longest_request_fits() {
         width: u16::MAX,
         height: u16::MAX,
         offset: u32::MAX,
+        format: shared::image::PixelFormat::Rgb565,
         pixels: [1; MAX_PIXELS].into_iter().collect(),
     });
     assert!(host.seal(u32::MAX, &request, &mut bytes).is_ok());

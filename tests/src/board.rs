@@ -13,7 +13,7 @@ use device::inference::{Tally, Timing};
 use device::serial::SerialLine;
 use device::session::{Options, Session};
 use embedded_io_adapters::std::FromStd;
-use shared::image::FrameView;
+use shared::image::{Geometry, Preprocessing};
 use shared::wire::Packet;
 use shared::wire::delivery::Guarantee;
 use shared::wire::frame::FrameReceiver;
@@ -27,7 +27,7 @@ use shared::wire::seal::{DeviceSession, Key, MAX_SEALED};
 /// Passes that the board samples.
 pub const PASSES: u32 = 16;
 /// Pixels that it has room for.
-const ROOM: usize = 28 * 28;
+const ROOM: usize = 3 * 32 * 32;
 
 /// A board that works until it is dropped.
 #[allow(missing_debug_implementations)] // A thread handle has nothing to show.
@@ -82,8 +82,13 @@ impl Board {
                 passes: PASSES,
                 ..Options::default()
             };
+            let mut session = Session::open(&model, &options).expect("a model");
+            let preprocessing = session.inference.settings().preprocessing;
+            // What comes is what the model sees.
+            session.inference.set_geometry(Geometry::Stretch);
             let mut firmware = Firmware {
-                session: Session::open(&model, &options).expect("a model"),
+                preprocessing,
+                session,
                 sender: Sender::new(FromStd::new(line), format),
                 say: Box::new(say),
                 tally: Tally::default(),
@@ -115,6 +120,8 @@ impl Drop for Board {
 }
 
 struct Firmware {
+    /// What is told of it.
+    preprocessing: Preprocessing,
     session: Session,
     sender: Sender<FromStd<SerialLine>>,
     say: Box<dyn FnMut(Message) -> Option<Message>>,
@@ -206,6 +213,7 @@ impl Firmware {
             epoch: if self.seal.is_some() { self.epoch } else { 0 },
             challenge: 0,
             guarantee: Guarantee::Once,
+            preprocessing: Some(self.preprocessing),
         })
     }
 
@@ -229,8 +237,7 @@ impl Firmware {
         let answer = match self.assembly.push(part) {
             Ok(None) => None,
             Ok(Some(frame)) => {
-                let (width, height) = (usize::from(frame.width), usize::from(frame.height));
-                let picture = FrameView::grey(width, height, frame.pixels).expect("whole");
+                let picture = frame.picture().expect("whole");
                 let outcome = self.session.inference.judge(frame.frame, &picture);
                 let outcome = outcome.expect("a picture that fits");
                 self.tally.count(outcome.causes);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use device::serial::SerialLine;
 use host::monitor::{Ear, Seal};
+use shared::image::FrameView;
 use shared::wire::FrameError;
 use shared::wire::message::{Message, Packet};
 use shared::wire::request::{FramePart, Greeting, Request};
@@ -174,12 +175,21 @@ impl Emulated {
         self.line.write_all(bytes).expect("sent");
     }
 
-    /// Sends a frame, row by row of `width` pixels, and gives the bytes sent.
+    /// Sends a grey frame, row by row of `width` pixels, and gives the bytes sent.
+    ///
+    /// # Panics
+    /// If the line fails, or there is no whole number of rows.
+    pub fn show(&mut self, frame: u32, width: usize, pixels: &[u8]) -> Vec<u8> {
+        let picture = FrameView::grey(width, pixels.len() / width, pixels);
+        self.show_picture(frame, &picture.expect("whole"))
+    }
+
+    /// Sends a frame, and gives the bytes sent.
     ///
     /// # Panics
     /// If the line fails.
-    pub fn show(&mut self, frame: u32, width: u16, pixels: &[u8]) -> Vec<u8> {
-        FramePart::split(frame, width, pixels)
+    pub fn show_picture(&mut self, frame: u32, picture: &FrameView<'_>) -> Vec<u8> {
+        FramePart::split(frame, picture)
             .flat_map(|part| self.ask(&Request::Frame(part)))
             .collect()
     }

@@ -2,6 +2,7 @@
 //! small model files.
 
 pub mod board;
+pub mod colour;
 pub mod delivery;
 pub mod digits;
 pub mod emulated;

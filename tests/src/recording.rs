@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use embedded_io_adapters::std::FromStd;
-use shared::image::FrameStatistics;
+use shared::image::{FrameStatistics, PixelFormat};
 use shared::triage::{Cause, Causes, Thresholds};
 use shared::wire::delivery::Guarantee;
 use shared::wire::link::{Sender, WireFormat};
@@ -38,6 +38,7 @@ pub fn recording(path: &Path, frames: u8) {
         epoch: 0,
         challenge: 0,
         guarantee: Guarantee::Once,
+        preprocessing: None,
     }));
     for frame in 0..frames {
         let flagged = frame % 4 == 3;
@@ -78,7 +79,9 @@ pub fn recording(path: &Path, frames: u8) {
                 .map(|pixel| bright * (pixel % 2) as u8)
                 .collect();
             let mut offset = 0;
-            while let Some(part) = Thumbnail::part(frame.into(), (28, 28), &luma, offset) {
+            while let Some(part) =
+                Thumbnail::part(frame.into(), (28, 28), PixelFormat::Grey8, &luma, offset)
+            {
                 offset += part.pixels.len();
                 send(&Message::Thumbnail(part));
             }

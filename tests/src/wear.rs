@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use device::outbox::{Options, Outbox, Wear};
+use shared::image::PixelFormat;
 use shared::wire::delivery::{Received, Stream};
 use shared::wire::message::{Message, Thumbnail};
 
@@ -68,7 +69,8 @@ fn run(folder: &Path, sync: Duration, pictures: bool) -> Result<(u32, Wear)> {
         if pictures {
             let mut offset = 0;
             let parts = std::iter::from_fn(|| {
-                let part = Thumbnail::part(reports, (SIDE, SIDE), &picture, offset)?;
+                let part =
+                    Thumbnail::part(reports, (SIDE, SIDE), PixelFormat::Grey8, &picture, offset)?;
                 offset += part.pixels.len();
                 Some(part)
             });

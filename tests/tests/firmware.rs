@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use device::engine::micro::{F32, Int8, Micro, Number, OwnedPlan};
 use device::inference::{Inference, Settings, Timing};
 use device::signature::{Kind, SigningKey};
-use shared::image::FrameView;
+use shared::image::{Channels, FrameView, Interpolation, PixelFormat};
 use shared::wire::FrameError;
 use shared::wire::delivery::{Acknowledgement, Guarantee, Stream};
 use shared::wire::message::{Hello, Message, Notice, NoticeCode, Report, Statistics};
 use shared::wire::request::{FramePart, Greeting, Probe, Request};
 use shared::wire::seal::Key;
 use tempfile::TempDir;
+use tests::colour::{picture as colourful, write_model};
 use tests::emulated::Emulated;
 use tests::emulator::Keys;
 use tests::{emulator, firmware, model};
@@ -77,8 +78,16 @@ fn pictures() -> Vec<Vec<u8>> {
     vec![digit(40), digit(5), noise, vec![128; 28 * 28], digit(80)]
 }
 
+/// The same, to be looked at.
+fn views(pictures: &[Vec<u8>]) -> Vec<FrameView<'_>> {
+    pictures
+        .iter()
+        .map(|pixels| FrameView::grey(28, 28, pixels).expect("whole"))
+        .collect()
+}
+
 /// What this machine says about the pictures, with the engine of a plan.
-fn expected<N: Number>(plan: &Path, pictures: &[Vec<u8>]) -> Vec<Report> {
+fn expected<N: Number>(plan: &Path, pictures: &[FrameView<'_>]) -> Vec<Report> {
     let plan = OwnedPlan::new(&fs::read(plan).expect("a file")).expect("a plan");
     let plan = plan.view();
     let settings = Settings {
@@ -94,9 +103,8 @@ fn expected<N: Number>(plan: &Path, pictures: &[Vec<u8>]) -> Vec<Report> {
         Inference::allocated(engine.expect("enough memory"), settings).expect("it fits");
     (0..)
         .zip(pictures)
-        .map(|(frame, pixels)| {
-            let picture = FrameView::grey(28, 28, pixels).expect("whole");
-            let outcome = inference.judge(frame, &picture).expect("judged");
+        .map(|(frame, picture)| {
+            let outcome = inference.judge(frame, picture).expect("judged");
             outcome.report(frame, Timing::default())
         })
         .collect()
@@ -107,6 +115,7 @@ fn frames_are_judged_as_on_this_machine() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let model = model::trained();
     let pictures = pictures();
+    let views = views(&pictures);
     for (board, format) in [
         ("mps2-an386", "f32"),
         ("mps2-an386", "int8"),
@@ -116,8 +125,8 @@ fn frames_are_judged_as_on_this_machine() {
         let plan = folder.path().join(format!("{format}.plan"));
         let _ = emulator::plan(&model, format, &[], &plan);
         let expected = match format {
-            "f32" => expected::<F32>(&plan, &pictures),
-            _ => expected::<Int8>(&plan, &pictures),
+            "f32" => expected::<F32>(&plan, &views),
+            _ => expected::<Int8>(&plan, &views),
         };
 
         let mut emulated = Emulated::start(board, format, Some(&plan));
@@ -149,6 +158,67 @@ fn frames_are_judged_as_on_this_machine() {
         let used = emulated.variables() + 16 * 1024 - statistics.stack_free;
         assert!(used <= RAM, "{board} {format}: {used} bytes");
     }
+}
+
+/// A plan that sees colours, on firmware that knows them, in every pixel format that a camera may have.
+#[test]
+fn colours_are_judged_as_on_this_machine() {
+    const SIDE: usize = 28;
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let model = folder.path().join("model.onnx");
+    let entry = r#"{"channels":"rgb","geometry":"stretch","interpolation":"bilinear",
+        "mean":[0.3,0.4,0.5],"standard_deviation":[0.2,0.3,0.25]}"#;
+    write_model(&model, 3, SIDE as i64, entry);
+    let images = folder.path().join("images");
+    let mut pictures = Vec::new();
+    for number in 0..6 {
+        let class = images.join((number % 2).to_string());
+        fs::create_dir_all(&class).expect("created");
+        let picture = colourful(number, SIDE as u32, SIDE as u32);
+        let path = class.join(format!("{number}.png"));
+        picture.save(path).expect("written");
+        let format = PixelFormat::ALL[number % 3].1;
+        let mut pixels = Vec::new();
+        for pixel in picture.to_rgb8().pixels() {
+            format.write(pixel.0, &mut pixels);
+        }
+        pictures.push((format, pixels));
+    }
+    let views: Vec<_> = pictures
+        .iter()
+        .map(|(format, pixels)| {
+            let stride = SIDE * format.bytes();
+            FrameView::new(*format, SIDE, SIDE, stride, pixels).expect("whole")
+        })
+        .collect();
+    for format in ["f32", "int8"] {
+        let plan = folder.path().join(format!("{format}.plan"));
+        let images = ["--images", images.to_str().expect("a plain path")];
+        let _ = emulator::plan(&model, format, &images, &plan);
+        let expected = match format {
+            "f32" => expected::<F32>(&plan, &views),
+            _ => expected::<Int8>(&plan, &views),
+        };
+        let features = format!("{format},colour");
+        let mut emulated = Emulated::start("mps2-an386", &features, Some(&plan));
+        let hello = emulated.find(hello);
+        assert_eq!(hello.input, [3, SIDE as u16, SIDE as u16]);
+        let preprocessing = hello.preprocessing.expect("told");
+        assert_eq!(preprocessing.channels, Channels::Rgb);
+        assert_eq!(preprocessing.interpolation, Interpolation::Bilinear);
+        for ((frame, picture), expected) in (0..).zip(&views).zip(expected) {
+            emulated.show_picture(frame, picture);
+            let mut report = emulated.find(report);
+            (report.captured_us, report.latency_us) = (0, 0);
+            assert_eq!(report, expected, "{format} {frame}");
+        }
+    }
+    // Firmware for grey plans says what it lacks.
+    let plan = folder.path().join("f32.plan");
+    let mut grey = Emulated::start("mps2-an386", "f32", Some(&plan));
+    let refusal = grey.find(notice);
+    assert_eq!(refusal.code, NoticeCode::PlanContent);
+    assert!(refusal.text.contains("colour"), "{}", refusal.text);
 }
 
 /// Firmware that was built with a key judges with a plan that was signed with it, and with no other.
@@ -200,7 +270,7 @@ fn sealed_firmware_speaks_with_who_has_its_key_alone() {
     let path = folder.path().join("f32.plan");
     let plan = emulator::plan(&model::trained(), "f32", &[], &path);
     let pictures = pictures();
-    let expected = expected::<F32>(&path, &pictures);
+    let expected = expected::<F32>(&path, &views(&pictures));
     fs::write(&path, signing.sign(Kind::Plan, &plan)).expect("written");
 
     let mut board = Emulated::with(keys, "mps2-an386", "f32", Some(&path));
@@ -346,6 +416,7 @@ fn impossible_frames_are_answered_and_counted() {
         frame: 8,
         width: 2,
         height: 2,
+        format: PixelFormat::Grey8,
         offset: 2,
         pixels: [1, 2].into_iter().collect(),
     }));

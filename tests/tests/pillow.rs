@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use device::engine::InputShape;
-use device::preprocessing::{Preparer, PreprocessingOptions, geometry};
+use device::preprocessing::{Preparer, PreprocessingOptions};
 use device::source::read_picture;
 use serde_json::Value;
 use shared::image::{Channels, Interpolation, PixelFormat, ValueRange};
@@ -51,7 +51,13 @@ fn inputs_are_those_of_pillow_within_a_level() {
         let channels = named(&Channels::ALL, &case["channels"]);
         let options = PreprocessingOptions {
             channels: Some(channels),
-            geometry: Some(geometry(case["geometry"].as_str().expect("text")).expect("known")),
+            geometry: Some(
+                case["geometry"]
+                    .as_str()
+                    .expect("text")
+                    .parse()
+                    .expect("known"),
+            ),
             interpolation: Some(named(&Interpolation::ALL, &case["interpolation"])),
             range: Some(named(&ValueRange::ALL, &case["range"])),
             mean: numbers(&case["mean"]),

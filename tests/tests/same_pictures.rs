@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-use image::{DynamicImage, ImageFormat, RgbImage};
+use image::ImageFormat;
 use prost::Message as _;
 use serde_json::Value;
-use tests::networks::{Layer, build, uniform};
+use tests::colour::{picture, write_model};
 use tests::programs::{command, succeed};
 use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
@@ -28,21 +28,6 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a plain path")
 }
 
-/// A colourful picture, with edges and noise.
-fn picture(number: usize, width: u32, height: u32) -> DynamicImage {
-    let count = 3 * (width * height) as usize;
-    let noise: Vec<u8> = uniform(number as u64, 0, count)
-        .map(|value| (value * 60.0) as u8)
-        .collect();
-    let mut picture = RgbImage::from_raw(width, height, noise).expect("as many bytes");
-    for (x, y, pixel) in picture.enumerate_pixels_mut() {
-        let stripe = (x * 5 / width + number as u32) % 3;
-        pixel[stripe as usize] += 100;
-        pixel[(stripe as usize + 1) % 3] += (y * 90 / height) as u8;
-    }
-    DynamicImage::from(picture)
-}
-
 /// The same pictures twice: in class folders, and in one folder, in the order in which classes take turns.
 fn write_pictures(classes: &Path, flat: &Path) {
     fs::create_dir(flat).expect("created");
@@ -57,29 +42,6 @@ fn write_pictures(classes: &Path, flat: &Path) {
         picture.save_with_format(&path, kind).expect("written");
         fs::copy(&path, flat.join(format!("{number}.{format}"))).expect("copied");
     }
-}
-
-/// Writes a classifier of three classes with an input of `side` × `side` pixels.
-fn write_model(path: &Path, channels: i64, side: i64, preprocessing: &str) {
-    let stride = (side / 28).max(1);
-    let layers = [
-        Layer::Conv(6, [5, 5], [stride, stride], [0; 4]),
-        Layer::Relu,
-        Layer::MaxPool(2, 2, 0),
-        Layer::Flatten,
-        Layer::Dropout(0.5),
-        Layer::Linear(16),
-        Layer::Relu,
-        Layer::Dropout(0.25),
-        Layer::Linear(3),
-    ];
-    let built = build(13, [channels, side, side], &layers, side as u64);
-    let mut model = ModelProto::decode(&built.onnx[..]).expect("just built");
-    model.metadata_props.push(StringStringEntryProto {
-        key: "mcdropout.preprocessing".into(),
-        value: preprocessing.into(),
-    });
-    fs::write(path, model.encode_to_vec()).expect("written");
 }
 
 fn lines(text: &str) -> Vec<Value> {

@@ -10,6 +10,7 @@ use shared::wire::link::WireFormat;
 use shared::wire::message::{Message, NoticeCode};
 use shared::wire::seal::Key;
 use tests::board::{Board, PASSES, notice};
+use tests::colour::{picture, write_model};
 use tests::line::SerialLine;
 use tests::model;
 use tests::programs::{Running, command, fail, run, succeed};
@@ -228,6 +229,56 @@ fn pictures_of_any_size_are_brought_to_the_models() {
     assert_eq!(sent.summary["agreement"]["frames"], 3);
     assert_eq!(sent.summary["agreement"]["differing"], 0);
     assert_eq!(sent.summary["accuracy_among_all"], Value::Null);
+}
+
+/// Geometry and interpolation are the host's work, on a line of 8-bit pixels: what a board of a colour model
+/// then says is what the device says of the same files.
+#[test]
+fn colours_are_sent_as_the_model_sees_them() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let pictures = folder.path().join("pictures");
+    std::fs::create_dir(&pictures).expect("created");
+    for (number, (width, height)) in [(40, 30), (33, 60), (32, 32)].into_iter().enumerate() {
+        let path = pictures.join(format!("{number}.png"));
+        picture(number, width, height).save(&path).expect("written");
+    }
+    let model = folder.path().join("model.onnx");
+    for way in [
+        r#""geometry":"stretch","interpolation":"bilinear""#,
+        r#""geometry":{"short-side":40},"interpolation":"bicubic""#,
+    ] {
+        let values = r#""mean":[0.3,0.4,0.5],"standard_deviation":[0.2,0.3,0.25]"#;
+        let entry = format!("{{\"channels\":\"bgr\",{way},{values}}}");
+        write_model(&model, 3, 32, &entry);
+        let line = SerialLine::clean();
+        let _board = Board::start(&line.device(), &model, WireFormat::Binary, Some);
+        let args = ["--source", text(&pictures), "--check", text(&model)];
+        let sent = send(&line, &args);
+        assert_eq!(sent.code, Some(0), "{}", sent.err);
+        assert_eq!(sent.summary["agreement"]["differing"], 0);
+        // Three bytes a pixel, 128 in a part; a greeting before and one after.
+        assert_eq!(sent.summary["exchange"]["requests"], 3 * 24 + 2);
+        let passes = PASSES.to_string();
+        let run = ["run", "--model", text(&model), "--source", text(&pictures)];
+        let rest = ["--passes", &passes, "--serial", "-", "--wire", "text"];
+        let said = succeed("device", run.iter().chain(&rest));
+        let reports = said.lines().filter(|line| line.starts_with("REPORT"));
+        for (record, report) in sent.records.iter().zip(reports) {
+            for score in ["confidence", "mutual_information", "sharpness", "mean"] {
+                let value = record.get(score).unwrap_or(&record["image"][score]);
+                let value = value.as_f64().expect("a number");
+                let told = format!(" {score}={value:.4} ");
+                assert!(report.contains(&told), "{told}: {report}");
+            }
+        }
+        assert_eq!(sent.records.len(), 3);
+        // Fewer bytes, and coarser colours: answers agree with what is computed of the same pixels.
+        let args = [&args[..], &["--pixel-format", "rgb565"]].concat();
+        let sent = send(&line, &args);
+        assert_eq!(sent.code, Some(0), "{}", sent.err);
+        assert_eq!(sent.summary["agreement"]["differing"], 0);
+        assert_eq!(sent.summary["exchange"]["requests"], 3 * 16 + 2);
+    }
 }
 
 #[test]

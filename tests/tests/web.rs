@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use embedded_io_adapters::std::FromStd;
 use serde_json::Value;
-use shared::image::FrameStatistics;
+use shared::image::{FrameStatistics, Normalisation, PixelFormat, Preprocessing};
 use shared::triage::{Cause, Causes, Thresholds};
 use shared::wire::delivery::Guarantee;
 use shared::wire::link::{Sender, WireFormat};
@@ -133,6 +133,7 @@ impl Speaker {
             epoch: 0,
             challenge: 0,
             guarantee: Guarantee::Once,
+            preprocessing: Some(Preprocessing::grey(Normalisation::MNIST)),
         }));
     }
 
@@ -323,6 +324,8 @@ fn the_state_holds_what_was_said() {
     let told = state(monitor.address);
     assert_eq!(told["device"]["name"], name);
     assert_eq!(told["device"]["seed"], u64::MAX.to_string());
+    let sees = told["device"]["sees"].as_str().expect("words");
+    assert!(sees.starts_with("luma (Rec. 601)"), "{sees}");
     assert_eq!(told["frames"][0]["label"], "<b>zero</b>");
     let flags = told["flags"].as_array().expect("a list");
     assert_eq!(flags.len(), 1);
@@ -335,9 +338,10 @@ fn the_state_holds_what_was_said() {
     assert_eq!(told["source"], text(&line.host()));
     assert_eq!(told["pictures"], serde_json::json!([]));
 
-    let luma: Vec<u8> = (0..28 * 20).map(|pixel| (pixel % 256) as u8).collect();
+    let format = PixelFormat::Rgb8;
+    let pixels: Vec<u8> = (0..28 * 20 * 3).map(|byte| (byte % 251) as u8).collect();
     let mut offset = 0;
-    while let Some(part) = Thumbnail::part(1, (28, 20), &luma, offset) {
+    while let Some(part) = Thumbnail::part(1, (28, 20), format, &pixels, offset) {
         offset += part.pixels.len();
         device.say(&Message::Thumbnail(part));
     }
@@ -350,10 +354,12 @@ fn the_state_holds_what_was_said() {
     let file = tempfile::tempdir().expect("temporary folder");
     let path = file.path().join("1.png");
     std::fs::write(&path, png.body).expect("written");
-    let picture =
-        device::source::read_picture(&path, shared::image::PixelFormat::Grey8).expect("a picture");
-    assert_eq!((picture.width, picture.height), (28, 20));
-    assert_eq!(picture.pixels, luma);
+    let picture = device::source::read_picture(&path, format).expect("a picture");
+    assert_eq!(
+        (picture.width, picture.height, picture.format),
+        (28, 20, format)
+    );
+    assert_eq!(picture.pixels, pixels);
 }
 
 /// The events that have come on a stream: name and data.

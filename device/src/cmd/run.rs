@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use device::inference::Tally;
 use device::pin::PinName;
-use device::preprocessing::InWords;
+use device::preprocessing::{InWords, pixel_format};
 use device::session::{EngineKind, Options, Session};
 use device::source::{Frame, Next, Source, SourceUri};
-use shared::image::{Geometry, Rect};
+use shared::image::{Geometry, PixelFormat, Rect};
 
 use self::camera::CameraArgs;
 use self::link::{DeliveryArgs, Link, Pictures, Wire};
@@ -110,6 +110,10 @@ pub(crate) struct Args {
     /// Send pictures of flagged frames, in parts between reports: on a binary line, if not given.
     #[arg(long, value_name = "WHICH")]
     thumbnails: Option<Pictures>,
+    /// How the pixels of these pictures are sent: grey (one byte each), rgb565 (two) or rgb (three); if not
+    /// given, grey or rgb, as the model sees them.
+    #[arg(long, value_name = "FORMAT", value_parser = pixel_format)]
+    thumbnail_format: Option<PixelFormat>,
     /// Make this GPIO line active while the last frame was flagged, before the first, and when the
     /// device ends or has no camera: CHIP:LINE or CHIP:LINE:active-low.
     #[arg(long, value_name = "PIN")]

@@ -1,6 +1,6 @@
 use std::fs;
 
-use shared::image::FrameStatistics;
+use shared::image::{FrameStatistics, PixelFormat};
 use shared::triage::{Cause, Causes};
 use shared::wire::link::Receiver;
 
@@ -30,7 +30,13 @@ fn report(frame: u32) -> Report {
 fn picture(frame: u32) -> impl Iterator<Item = Thumbnail> {
     let mut offset = 0;
     std::iter::from_fn(move || {
-        let part = Thumbnail::part(frame, (28, 28), &[frame as u8; 784], offset)?;
+        let part = Thumbnail::part(
+            frame,
+            (28, 28),
+            PixelFormat::Grey8,
+            &[frame as u8; 784],
+            offset,
+        )?;
         offset += part.pixels.len();
         Some(part)
     })

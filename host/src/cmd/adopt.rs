@@ -4,17 +4,19 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use device::engine::InputShape;
 use device::engine::proof::{Proof, prove};
 use device::engine::tract::TractEngine;
 use device::onnx::{Adoption, EndOptions, Model};
-use device::preprocessing::{InWords, Preparer, PreprocessingOptions};
+use device::preprocessing::{InWords, PreprocessingOptions, Seen};
 use device::signature::Trust;
 use device::source::read_picture;
 use serde_json::json;
-use shared::image::{Channels, Preprocessing};
+use shared::image::Preprocessing;
 
 use crate::adopt::{Configuration, read_configuration, read_labels};
 use crate::files;
+use crate::png::png;
 
 /// Passes per batch of the proof.
 const BLOCK: usize = 64;
@@ -132,31 +134,12 @@ fn preview_of(
     preprocessing: &Preprocessing,
     model: &Model,
 ) -> anyhow::Result<Vec<u8>> {
-    let is_colour = preprocessing.channels.is_colour();
-    // As a picture file has them, whatever their order in the input.
-    let seen = preprocessing.shown(if is_colour {
-        Channels::Rgb
-    } else {
-        Channels::Grey
-    });
-    let shape = model.input_shape();
-    let frame = read_picture(picture, seen.pixel_format())?;
-    let mut preparer = Preparer::new(seen, shape);
-    let planes = preparer.prepare(&frame.view()?)?;
-    let pixels = shape.height * shape.width;
-    let level = |value: f32| (value * 255.0).round() as u8;
-    let (bytes, kind): (Vec<u8>, _) = if is_colour {
-        let colours = (0..pixels).flat_map(|at| [0, 1, 2].map(|plane| planes[plane * pixels + at]));
-        (colours.map(level).collect(), image::ExtendedColorType::Rgb8)
-    } else {
-        let grey = planes[..pixels].iter().copied().map(level);
-        (grey.collect(), image::ExtendedColorType::L8)
-    };
-    let mut png = Vec::new();
-    let encoder = image::codecs::png::PngEncoder::new(&mut png);
-    let (width, height) = (shape.width as u32, shape.height as u32);
-    image::ImageEncoder::write_image(encoder, &bytes, width, height, kind)?;
-    Ok(png)
+    let format = preprocessing.pixel_format();
+    let frame = read_picture(picture, format)?;
+    let InputShape { height, width, .. } = model.input_shape();
+    let mut seen = Seen::default();
+    let seen = seen.picture(preprocessing, &frame.view()?, None, (width, height), format)?;
+    Ok(png(&seen)?)
 }
 
 fn tell(args: &Args, model: &Model, proof: &Proof, preview: Option<&Path>) -> anyhow::Result<()> {

@@ -195,6 +195,7 @@ fn flash(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
         let build = Build {
             board,
             format,
+            is_colour: plan.as_ref().is_some_and(|plan| plan.is_colour),
             wire: args.wire.name(),
             trust: trusted,
             key: key.as_ref(),

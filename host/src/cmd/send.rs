@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use device::line_key;
+use device::preprocessing::{Seen, pixel_format};
 use device::serial::SerialLine;
 use device::source::{Frame, Source, SourceUri};
 use indicatif::ProgressBar;
-use shared::image::{FrameView, ImageError, Normalisation, PixelFormat, Preprocessing};
+use shared::image::{FrameView, ImageError, PixelFormat, Preprocessing};
 use shared::wire::message::Hello;
 
 use super::long::{interrupted, progress_bar, stop_flag};
@@ -34,8 +35,8 @@ const STALL: Duration = Duration::from_secs(10);
 
 /// Send frames to a board over its serial line and show its answers.
 ///
-/// For a board without a camera. Pictures are brought to the size of its model's input here and sent
-/// one at a time, each when the one before is answered; the place in the source is the frame number,
+/// For a board without a camera. Pictures are made to what its model sees here, as its greeting says, and
+/// sent one at a time, each when the one before is answered; the place in the source is the frame number,
 /// which selects the masks.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -67,6 +68,10 @@ pub struct Args {
     /// first answer on 2 and four times the longest so far.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
+    /// How pixels are sent: grey (one byte each), rgb565 (two, as camera modules send them) or rgb (three);
+    /// if not given, grey or rgb, as the model sees them.
+    #[arg(long, value_name = "FORMAT", value_parser = pixel_format)]
+    pixel_format: Option<PixelFormat>,
     /// Seal every frame with the key in this file (64 hexadecimal digits), and hear only a board that has
     /// it too: firmware that host flash --key built.
     #[arg(long, value_name = "FILE")]
@@ -111,7 +116,6 @@ fn tolerance(text: &str) -> Result<f64, String> {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let stop = stop_flag()?;
     let seal = Seal::new(args.key.as_deref().map(line_key::read).transpose()?);
-    let mut source = Source::open(&args.source, PixelFormat::Grey8, &stop)?;
     let line = SerialLine::open(&args.port, args.baud, Arc::clone(&stop))?.give_up_after(STALL);
     let name = args.port.display().to_string();
     let mut board = Board::new(line, name, seal, args.baud, args.timeout, Arc::clone(&stop));
@@ -119,12 +123,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
     let hello = board.greet(&mut |packet, link| view.packet(packet, link).map(drop))?;
     let Some(hello) = hello else { interrupted() };
+    let input = Input::of(&hello, args.pixel_format)?;
+    let mut source = Source::open(&args.source, input.wanted.pixel_format(), &stop)?;
     let check = args
         .check
         .as_ref()
         .map(|model| Check::open(model, &hello, args.passes, args.tolerance));
     let mut session = Sending {
-        input: Input::of(&hello)?,
+        input,
         check: check.transpose()?,
         exchange: Exchange::default(),
         board,
@@ -157,41 +163,40 @@ fn known(args: &Args, hello: &Hello) -> anyhow::Result<Manifest> {
     }
 }
 
-/// The size in which a device takes pictures.
+/// What a device takes: what its model sees of pictures.
 struct Input {
-    width: u16,
-    height: u16,
-    luma: Vec<f32>,
-    /// The picture prepared last, 0 black to 255 white, row-major.
-    pixels: Vec<u8>,
+    wanted: Preprocessing,
+    width: usize,
+    height: usize,
+    format: PixelFormat,
+    seen: Seen,
 }
 
 impl Input {
-    fn of(hello: &Hello) -> anyhow::Result<Self> {
-        let [_, height, width] = hello.input;
-        let pixels = usize::from(width) * usize::from(height);
+    fn of(hello: &Hello, format: Option<PixelFormat>) -> anyhow::Result<Self> {
+        let [_, height, width] = hello.input.map(usize::from);
+        let pixels = width * height;
         ensure!(
             (1..=MOST_PIXELS).contains(&pixels),
             "the device's model takes pictures of {width}x{height} pixels; 1 to {MOST_PIXELS} can be sent over a serial line"
         );
+        let wanted = hello.preprocessing.context(
+            "the device does not say what its model sees of pictures: update its firmware",
+        )?;
         Ok(Self {
+            wanted,
             width,
             height,
-            luma: vec![0.0; pixels],
-            pixels: vec![0; pixels],
+            format: format.unwrap_or(wanted.pixel_format()),
+            seen: Seen::default(),
         })
     }
 
-    /// Brings a picture to this size.
-    fn prepare(&mut self, picture: &FrameView<'_>) -> Result<(), ImageError> {
-        let (width, height) = (usize::from(self.width), usize::from(self.height));
-        let plan =
-            Preprocessing::grey(Normalisation::IDENTITY).plan(picture, None, (width, height))?;
-        plan.run(picture, &mut [], &mut self.luma)?;
-        for (pixel, luma) in self.pixels.iter_mut().zip(&self.luma) {
-            *pixel = (luma * 255.0).round() as u8;
-        }
-        Ok(())
+    /// What the model sees of a picture.
+    fn prepare(&mut self, picture: &FrameView<'_>) -> Result<FrameView<'_>, ImageError> {
+        let size = (self.width, self.height);
+        self.seen
+            .picture(&self.wanted, picture, None, size, self.format)
     }
 }
 
@@ -236,8 +241,7 @@ impl Sending<'_> {
                 }
                 Err(error) => return Err(error.into()),
             }
-            self.input.prepare(&picture.view()?)?;
-            in_a_row = match self.send(number)? {
+            in_a_row = match self.send(number, &picture.view()?)? {
                 Sent::Answered => 0,
                 Sent::Unanswered => in_a_row + 1,
                 Sent::Stopped => break,
@@ -252,26 +256,18 @@ impl Sending<'_> {
         Ok(())
     }
 
-    /// Has the picture prepared last judged as frame `number`.
-    fn send(&mut self, number: u32) -> anyhow::Result<Sent> {
-        let Input {
-            width,
-            height,
-            pixels,
-            ..
-        } = &self.input;
-        let answer = self
-            .board
-            .judge(number, *width, pixels, &mut |packet, link| {
-                self.view.packet(packet, link).map(drop)
-            })?;
+    /// Has a picture judged as frame `number`.
+    fn send(&mut self, number: u32, picture: &FrameView<'_>) -> anyhow::Result<Sent> {
+        let seen = self.input.prepare(picture)?;
+        let answer = self.board.judge(number, &seen, &mut |packet, link| {
+            self.view.packet(packet, link).map(drop)
+        })?;
         self.exchange.sent += 1;
         match answer {
             Answer::Report { report, round_trip } => {
                 self.exchange.answer(round_trip);
                 if let Some(check) = &mut self.check {
-                    let (width, height) = (usize::from(*width), usize::from(*height));
-                    check.compare(&report, &FrameView::grey(width, height, pixels)?)?;
+                    check.compare(&report, &seen)?;
                 }
                 return Ok(Sent::Answered);
             }

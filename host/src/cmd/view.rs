@@ -8,7 +8,7 @@ use shared::wire::message::{Hello, Message, Notice, SCHEMA_HASH};
 use shared::wire::{LinkCounters, Packet};
 
 use crate::files;
-use crate::monitor::{Manifest, NoticeRecord, Record, Summary, Table, explain, label};
+use crate::monitor::{Manifest, NoticeRecord, Record, Summary, Table, explain, label, sees};
 
 /// In which form reports and their summary are shown.
 #[derive(Debug, clap::Args)]
@@ -148,6 +148,9 @@ impl<'a> View<'a> {
             hello.passes,
             hello.software
         );
+        if let Some(sees) = sees(hello) {
+            tracing::info!("of a frame the model sees: {sees}");
+        }
         self.hello = Some(hello.clone());
     }
 

@@ -4,12 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use image::{ExtendedColorType, ImageFormat};
-
 use device::source::Frame;
-use shared::image::PixelFormat;
 
 use super::DataError;
+use crate::png::png;
 
 /// The file name of picture `index`: in the order of names, pictures are in that of their numbers.
 pub(super) fn picture_name(index: usize) -> String {
@@ -58,14 +56,11 @@ pub(super) fn write_folder<F: std::borrow::Borrow<Frame>>(
 }
 
 fn write_png(frame: &Frame, path: &Path) -> Result<(), DataError> {
-    let refuse = |reason: &str| DataError::content(path, reason);
-    let colour = match frame.format {
-        PixelFormat::Grey8 => ExtendedColorType::L8,
-        PixelFormat::Rgb8 => ExtendedColorType::Rgb8,
-        PixelFormat::Rgb565 => return Err(refuse("RGB565 is not written as PNG")),
-    };
-    let side = |side| u32::try_from(side).map_err(|_| refuse("the picture is too large"));
-    let (width, height) = (side(frame.width)?, side(frame.height)?);
-    image::save_buffer_with_format(path, &frame.pixels, width, height, colour, ImageFormat::Png)
-        .map_err(|error| DataError::io("write", path)(std::io::Error::other(error)))
+    let view = frame
+        .view()
+        .map_err(|error| DataError::content(path, error.to_string()))?;
+    png(&view)
+        .map_err(std::io::Error::other)
+        .and_then(|file| fs::write(path, file))
+        .map_err(DataError::io("write", path))
 }

@@ -28,6 +28,8 @@ pub struct Build<'a> {
     pub board: &'a Board,
     /// Number format of its plans.
     pub format: Format,
+    /// Whether its plans see colours.
+    pub is_colour: bool,
     /// Form in which it reports: `binary` or `text`.
     pub wire: &'a str,
     /// It takes only plans signed with this.
@@ -51,8 +53,13 @@ impl Build<'_> {
             sources.display()
         );
         let (name, format) = (self.board.name, self.format.name());
+        let features = if self.is_colour {
+            format!("{format},colour")
+        } else {
+            format.to_owned()
+        };
         let mut command = Command::new(&script);
-        command.args(["firmware-build", name, format, self.wire]);
+        command.args(["firmware-build", name, &features, self.wire]);
         if let Some(key) = self.trust {
             command.env("MCDROPOUT_TRUST", key.to_hexadecimal());
         }

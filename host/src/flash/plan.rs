@@ -4,10 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use device::engine::micro::{Format, OwnedPlan};
-use device::preprocessing::InWords;
 use device::signature::{Kind, Trust};
-
-use shared::image::{Channels, Geometry, Interpolation};
 
 use super::board::Board;
 
@@ -20,6 +17,8 @@ pub struct Plan {
     pub bytes: Vec<u8>,
     /// How its numbers are written.
     pub format: Format,
+    /// Whether it sees colours, which firmware has to know.
+    pub is_colour: bool,
 }
 
 impl Plan {
@@ -27,7 +26,7 @@ impl Plan {
     ///
     /// # Errors
     /// If it cannot be read, is damaged or no plan, is too long, not signed by a key that the firmware is
-    /// to trust, or for pictures that firmware does not take.
+    /// to trust.
     pub fn open(path: &Path, board: &Board, trust: &Trust) -> anyhow::Result<Self> {
         let file = path.display();
         let bytes = std::fs::read(path).with_context(|| format!("cannot read plan {file}"))?;
@@ -42,19 +41,12 @@ impl Plan {
             bytes.len(),
             board.name
         );
-        // Frames come to a board over its line, from host send, which makes them so.
         let wanted = plan.view().preprocessing().unwrap_or_default();
-        ensure!(
-            wanted.channels == Channels::Grey
-                && wanted.geometry == Geometry::CenterCrop
-                && wanted.interpolation == Interpolation::Area,
-            "cannot flash {file}: boards get the centre of grey pictures, scaled by area, and the plan is for: {}",
-            InWords(&wanted, plan.view().input())
-        );
         Ok(Self {
             path: path.to_owned(),
             bytes,
             format,
+            is_colour: wanted.channels.is_colour(),
         })
     }
 }

@@ -128,6 +128,8 @@ impl Deliveries {
 
 #[cfg(test)]
 mod tests {
+    use shared::image::PixelFormat;
+
     use super::*;
 
     fn ticket(number: u32) -> Ticket {
@@ -139,7 +141,8 @@ mod tests {
     }
 
     fn part(index: usize) -> Thumbnail {
-        Thumbnail::part(3, (28, 28), &[9; 784], index % 4 * 196).expect("a part")
+        Thumbnail::part(3, (28, 28), PixelFormat::Grey8, &[9; 784], index % 4 * 196)
+            .expect("a part")
     }
 
     #[test]

@@ -317,6 +317,7 @@ mod tests {
         Picture {
             width: 3,
             height: 2,
+            format: shared::image::PixelFormat::Grey8,
             pixels: vec![shade, 1, 2, 3, 4, 5],
         }
     }

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use device::engine::InputShape;
+use device::preprocessing::InWords;
 use serde::Serialize;
 use shared::triage::{Cause, Thresholds};
 use shared::wire::message::{Hello, Message, Performance, Report, Statistics};
@@ -376,6 +378,8 @@ pub struct Device<'a> {
     pub model: String,
     /// The model's input: channels, rows, columns.
     pub input: [u16; 3],
+    /// What becomes of a picture before the model sees it, in words; devices of older versions do not tell.
+    pub sees: Option<String>,
     /// Number of classes.
     pub classes: u16,
     /// Names of the first classes; may be empty.
@@ -396,6 +400,7 @@ impl<'a> Device<'a> {
             engine: &hello.engine,
             model: format!("{:08x}", hello.model),
             input: hello.input,
+            sees: sees(hello),
             classes: hello.classes,
             labels: hello.labels.iter().map(AsRef::as_ref).collect(),
             passes: hello.passes,
@@ -403,6 +408,19 @@ impl<'a> Device<'a> {
             thresholds: &hello.thresholds,
         }
     }
+}
+
+/// What becomes of a picture before the model of a device sees it, in words.
+#[must_use]
+pub fn sees(hello: &Hello) -> Option<String> {
+    let [channels, height, width] = hello.input.map(usize::from);
+    let shape = InputShape {
+        channels,
+        height,
+        width,
+    };
+    let wanted = hello.preprocessing.as_ref()?;
+    Some(InWords(wanted, shape).to_string())
 }
 
 /// Frames since monitoring began.
@@ -505,6 +523,7 @@ mod tests {
             epoch: 0,
             challenge: 0,
             guarantee: Guarantee::Once,
+            preprocessing: None,
         })
     }
 
@@ -598,6 +617,7 @@ mod tests {
         let picture = Picture {
             width: 1,
             height: 1,
+            format: shared::image::PixelFormat::Grey8,
             pixels: vec![9],
         };
         assert!(!live.picture(key(3), &picture));

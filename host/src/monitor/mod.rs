@@ -26,7 +26,7 @@ pub use flagged::{LIST, Said, SaidReport, Saved, Store, read_list};
 pub use input::{Input, InputError};
 pub use live::{
     CauseCount, ClassCount, Device, Link, Live, Percentiles, REMEMBERED, Recent, Seen, Snapshot,
-    Totals, Words,
+    Totals, Words, sees,
 };
 pub use log::{Log, LogError, TicketRecord};
 pub use notice::{NoticeRecord, explain};

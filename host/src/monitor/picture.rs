@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use shared::image::{FrameView, ImageError, PixelFormat};
 use shared::wire::message::{Report, Thumbnail};
+
+use crate::png::png;
 
 /// Pictures that may be on their way at a time; a device sends one after the other.
 const UNDER_WAY: usize = 4;
@@ -15,24 +17,28 @@ pub struct Picture {
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// Luma, 0 black to 255 white, row-major: `width` × `height`.
+    /// How its pixels are written.
+    pub format: PixelFormat,
+    /// `width` × `height` of them, row after row.
     pub pixels: Vec<u8>,
 }
 
 impl Picture {
+    /// The picture to be looked at.
+    ///
+    /// # Errors
+    /// If there are not `width` × `height` pixels.
+    pub fn view(&self) -> Result<FrameView<'_>, ImageError> {
+        let stride = self.width * self.format.bytes();
+        FrameView::new(self.format, self.width, self.height, stride, &self.pixels)
+    }
+
     /// The picture as a PNG file.
     ///
     /// # Errors
     /// If there are not `width` × `height` pixels.
-    pub fn png(&self) -> image::ImageResult<Vec<u8>> {
-        let mut file = Vec::new();
-        PngEncoder::new(&mut file).write_image(
-            &self.pixels,
-            self.width as u32,
-            self.height as u32,
-            ExtendedColorType::L8,
-        )?;
-        Ok(file)
+    pub fn png(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(png(&self.view()?)?)
     }
 }
 
@@ -76,7 +82,7 @@ pub struct Assembler {
 struct Partial {
     key: FrameKey,
     picture: Picture,
-    /// How many pixels have come; `None` once one is known to be missing.
+    /// How many bytes have come; `None` once one is known to be missing.
     filled: Option<usize>,
 }
 
@@ -85,14 +91,19 @@ impl Assembler {
     pub fn take(&mut self, part: &Thumbnail) -> Option<(FrameKey, Picture)> {
         let key = FrameKey::of_part(part);
         let place = part.place()?;
-        let (width, height) = (usize::from(part.width), usize::from(part.height));
+        let shape = (
+            usize::from(part.width),
+            usize::from(part.height),
+            part.format,
+        );
         let same = |partial: &Partial| {
             let Picture {
-                width: w,
-                height: h,
+                width,
+                height,
+                format,
                 ..
             } = partial.picture;
-            (partial.key, w, h) == (key, width, height)
+            (partial.key, (width, height, format)) == (key, shape)
         };
         let mut index = self.under_way.iter().position(same);
         if place.start == 0
@@ -110,9 +121,10 @@ impl Assembler {
             self.under_way.push_back(Partial {
                 key,
                 picture: Picture {
-                    width,
-                    height,
-                    pixels: vec![0; width * height],
+                    width: shape.0,
+                    height: shape.1,
+                    format: shape.2,
+                    pixels: vec![0; part.whole()],
                 },
                 filled: Some(0),
             });
@@ -130,7 +142,7 @@ impl Assembler {
         }
         partial.filled = Some(place.end);
         partial.picture.pixels[place.clone()].copy_from_slice(&part.pixels);
-        if place.end < width * height {
+        if !part.is_last() {
             return None;
         }
         let whole = self.under_way.remove(index)?;
@@ -157,8 +169,10 @@ mod tests {
 
     fn parts(frame: u32, shade: u8) -> Vec<Thumbnail> {
         let luma: Vec<u8> = (0..28 * 28).map(|pixel| shade ^ pixel as u8).collect();
-        let part =
-            |index: usize| Thumbnail::part(frame, (28, 28), &luma, index * 196).expect("a part");
+        let part = |index: usize| {
+            Thumbnail::part(frame, (28, 28), PixelFormat::Grey8, &luma, index * 196)
+                .expect("a part")
+        };
         (0..4).map(part).collect()
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::Context;
-use device::onnx::{Calibration, Model};
+use device::onnx::Calibration;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use shared::triage::Thresholds;
@@ -66,7 +66,7 @@ impl Configuration {
         let path: &Path = &setup.model;
         let bytes = std::fs::read(path)
             .with_context(|| format!("cannot read the model {}", path.display()))?;
-        let model = Model::load(path)?;
+        let model = setup.model()?;
         let metadata = model.metadata();
         let sites = model.sites().iter();
         let now = OffsetDateTime::from(SystemTime::now()).replace_nanosecond(0)?;

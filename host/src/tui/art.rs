@@ -1,17 +1,37 @@
-//! A grey picture out of characters.
+//! A picture out of characters.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Color;
 use ratatui::widgets::Widget;
+use shared::image::luma;
 
-use super::Paint;
+use super::{Colours, Paint};
 use crate::monitor::Picture;
 
 /// From dark to bright, where there are no colours.
 const RAMP: &[u8] = b" .:-=+*#%@";
 /// The 24 greys of a terminal of 256 colours: 232 (dark) and those above.
 const GREYS: u8 = 24;
+/// What red, green and blue may be in its other colours: 16 and those above, blue fastest.
+const LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
+
+/// The nearest colour that a terminal has.
+fn nearest(colour: [u8; 3], colours: Colours) -> Color {
+    let [red, green, blue] = colour;
+    if red == green && green == blue {
+        let shade = u16::from(red) * u16::from(GREYS) / 256;
+        return Color::Indexed(232 + shade as u8);
+    }
+    if colours == Colours::All {
+        return Color::Rgb(red, green, blue);
+    }
+    let index = colour.iter().fold(0, |index, &value| {
+        let level = (0..6).min_by_key(|&level| LEVELS[level].abs_diff(value));
+        6 * index + level.unwrap_or(0) as u8
+    });
+    Color::Indexed(16 + index)
+}
 
 /// Draws a picture with two pixels to a character, one above the other, and makes it smaller where
 /// there is too little room.
@@ -43,13 +63,9 @@ impl<'a> Art<'a> {
         columns.max(rows).max(1)
     }
 
-    fn luma(&self, x: usize, y: usize) -> Option<u8> {
-        let Picture {
-            width,
-            height,
-            pixels,
-        } = self.picture;
-        (x < *width && y < *height).then(|| pixels[y * width + x])
+    fn colour(&self, x: usize, y: usize) -> Option<[u8; 3]> {
+        let picture = self.picture.view().ok()?;
+        (x < picture.width() && y < picture.height()).then(|| picture.colour(picture.row(y), x))
     }
 }
 
@@ -61,19 +77,18 @@ impl Widget for Art<'_> {
             for column in 0..columns.min(area.width) {
                 let x = usize::from(column) * step;
                 let y = 2 * usize::from(line) * step;
-                let (upper, lower) = (self.luma(x, y), self.luma(x, y + step));
+                let (upper, lower) = (self.colour(x, y), self.colour(x, y + step));
                 let cell = &mut buffer[(area.x + column, area.y + line)];
-                if self.paint.colour {
-                    let grey = |luma: u8| {
-                        let shade = u16::from(luma) * u16::from(GREYS) / 256;
-                        Color::Indexed(232 + shade as u8)
-                    };
-                    cell.set_char('▀').set_fg(upper.map_or(Color::Reset, grey));
-                    cell.set_bg(lower.map_or(Color::Reset, grey));
-                } else {
+                let colours = self.paint.colours;
+                if colours == Colours::None {
+                    let (upper, lower) = (upper.map(luma), lower.map(luma));
                     let (upper, lower) = (upper.unwrap_or(0), lower.or(upper).unwrap_or(0));
                     let mean = usize::midpoint(upper.into(), lower.into());
                     cell.set_char(char::from(RAMP[mean * RAMP.len() / 256]));
+                } else {
+                    let paint = |colour| nearest(colour, colours);
+                    cell.set_char('▀').set_fg(upper.map_or(Color::Reset, paint));
+                    cell.set_bg(lower.map_or(Color::Reset, paint));
                 }
             }
         }
@@ -82,30 +97,59 @@ impl Widget for Art<'_> {
 
 #[cfg(test)]
 mod tests {
+    use shared::image::PixelFormat;
+
     use super::*;
 
-    fn drawn(colour: bool, width: u16, height: u16) -> Buffer {
+    fn drawn(colours: Colours, width: u16, height: u16) -> Buffer {
         let picture = Picture {
             width: 4,
             height: 4,
+            format: PixelFormat::Grey8,
             pixels: [0, 85, 170, 255].repeat(4),
         };
         let area = Rect::new(0, 0, width, height);
         let mut buffer = Buffer::empty(area);
-        Art::new(&picture, Paint { colour }).render(area, &mut buffer);
+        Art::new(&picture, Paint { colours }).render(area, &mut buffer);
         buffer
     }
 
     #[test]
+    fn colours_are_the_nearest_that_a_terminal_has() {
+        let red = [200, 10, 40];
+        assert_eq!(nearest(red, Colours::All), Color::Rgb(200, 10, 40));
+        assert_eq!(nearest(red, Colours::Indexed), Color::Indexed(16 + 36 * 4));
+        assert_eq!(
+            nearest([90, 0, 255], Colours::Indexed),
+            Color::Indexed(16 + 36 + 5)
+        );
+        let picture = Picture {
+            width: 1,
+            height: 2,
+            format: PixelFormat::Rgb8,
+            pixels: vec![200, 10, 40, 0, 0, 255],
+        };
+        let area = Rect::new(0, 0, 1, 1);
+        let mut buffer = Buffer::empty(area);
+        let colours = Colours::All;
+        Art::new(&picture, Paint { colours }).render(area, &mut buffer);
+        let cell = &buffer[(0, 0)];
+        assert_eq!(
+            (cell.fg, cell.bg),
+            (Color::Rgb(200, 10, 40), Color::Rgb(0, 0, 255))
+        );
+    }
+
+    #[test]
     fn a_picture_is_drawn_in_greys_or_letters_and_smaller_where_it_must() {
-        let letters = drawn(false, 6, 3);
+        let letters = drawn(Colours::None, 6, 3);
         assert_eq!(letters, Buffer::with_lines([" -*@  ", " -*@  ", "      "]));
-        let greys = drawn(true, 4, 2);
+        let greys = drawn(Colours::Indexed, 4, 2);
         assert_eq!(greys[(0, 0)].fg, Color::Indexed(232));
         assert_eq!(greys[(3, 1)].bg, Color::Indexed(255));
-        let small = drawn(false, 2, 1);
+        let small = drawn(Colours::None, 2, 1);
         assert_eq!(small, Buffer::with_lines([" *"]));
         // Nothing to draw on.
-        drawn(true, 0, 0);
+        drawn(Colours::Indexed, 0, 0);
     }
 }

@@ -85,23 +85,38 @@ impl Drop for Screen {
 /// Colours, where they are wanted: never the only way in which something is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paint {
-    colour: bool,
+    colours: Colours,
+}
+
+/// What colours a terminal has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Colours {
+    None,
+    /// 256 of them.
+    Indexed,
+    All,
 }
 
 impl Paint {
-    /// None if the variable `NO_COLOR` is set and not empty (<https://no-color.org>).
+    /// No colours if the variable `NO_COLOR` is set and not empty (<https://no-color.org>); all of them in
+    /// terminals that say so in `COLORTERM`.
     #[must_use]
     pub fn from_environment() -> Self {
-        Self {
-            colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-        }
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let has_all = std::env::var_os("COLORTERM")
+            .is_some_and(|value| value == "truecolor" || value == "24bit");
+        let colours = match (unwanted, has_all) {
+            (true, _) => Colours::None,
+            (false, true) => Colours::All,
+            (false, false) => Colours::Indexed,
+        };
+        Self { colours }
     }
 
     fn fg(self, colour: Color) -> Style {
-        if self.colour {
-            Style::new().fg(colour)
-        } else {
-            Style::new()
+        match self.colours {
+            Colours::None => Style::new(),
+            Colours::Indexed | Colours::All => Style::new().fg(colour),
         }
     }
 

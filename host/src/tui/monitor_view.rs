@@ -431,6 +431,7 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
+    use super::super::Colours;
     use super::super::monitor::tests::fed;
     use super::*;
     use crate::monitor::{FrameKey, Picture};
@@ -439,8 +440,9 @@ mod tests {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
         let log: Vec<_> = log.iter().map(ToString::to_string).collect();
         let now = Duration::from_secs(31);
+        let colours = Colours::Indexed;
         terminal
-            .draw(|frame| draw(frame, live, now, view, &log, Paint { colour: true }))
+            .draw(|frame| draw(frame, live, now, view, &log, Paint { colours }))
             .expect("drawn");
         terminal.backend().to_string()
     }
@@ -515,6 +517,7 @@ mod tests {
             &Picture {
                 width: 28,
                 height: 28,
+                format: shared::image::PixelFormat::Grey8,
                 pixels: vec![255; 28 * 28],
             },
         );

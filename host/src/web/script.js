@@ -118,6 +118,7 @@ function header(now) {
     ['engine', device?.engine ?? '–'],
     ['passes', device ? `at most ${count(device.passes)}` : '–'],
     ['input', device?.input.join(' × ') ?? '–'],
+    ['sees', device?.sees ?? '–'],
     ['software', device?.software ?? '–'],
     ['from', source],
   ]);

@@ -1,9 +1,13 @@
 //! What a model can want of a picture.
 
+use core::fmt;
+use core::str::FromStr;
+
+use postcard_schema::Schema;
 use serde::{Deserialize, Serialize};
 
 /// The planes of a model's input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Schema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Channels {
     /// Luma, in every plane there is.
@@ -34,7 +38,7 @@ impl Channels {
 }
 
 /// How a picture, or the part of it that is looked at, meets the model's input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Schema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Geometry {
     /// The largest centred part of the input's aspect ratio, to the nearest pixel: nothing is
@@ -51,8 +55,60 @@ pub enum Geometry {
     ShortSide(u16),
 }
 
+impl fmt::Display for Geometry {
+    /// As interfaces name it, and as it is read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CenterCrop => f.write_str("center-crop"),
+            Self::Stretch => f.write_str("stretch"),
+            Self::Letterbox(value) => write!(f, "letterbox:{value}"),
+            Self::ShortSide(side) => write!(f, "short-side:{side}"),
+        }
+    }
+}
+
+/// No geometry is written like this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoGeometry;
+
+impl fmt::Display for NoGeometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "no geometry: use center-crop, stretch, letterbox:VALUE (0 to 255) or short-side:PIXELS \
+             (1 to 65535)",
+        )
+    }
+}
+
+impl core::error::Error for NoGeometry {}
+
+impl FromStr for Geometry {
+    type Err = NoGeometry;
+
+    /// Reads `center-crop`, `stretch`, `letterbox` (with 0 around), `letterbox:VALUE` or
+    /// `short-side:PIXELS`.
+    fn from_str(text: &str) -> Result<Self, NoGeometry> {
+        let (name, value) = text
+            .split_once(':')
+            .map_or((text, None), |(name, value)| (name, Some(value)));
+        let read = match (name, value) {
+            ("center-crop", None) => Some(Self::CenterCrop),
+            ("stretch", None) => Some(Self::Stretch),
+            ("letterbox", None) => Some(Self::Letterbox(0)),
+            ("letterbox", Some(value)) => value.parse().ok().map(Self::Letterbox),
+            ("short-side", Some(side)) => side
+                .parse()
+                .ok()
+                .filter(|&side| side > 0)
+                .map(Self::ShortSide),
+            _ => None,
+        };
+        read.ok_or(NoGeometry)
+    }
+}
+
 /// How pixels become fewer or more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Schema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Interpolation {
     /// A shrinking axis averages the area that each value covers; a growing one interpolates linearly
@@ -84,7 +140,7 @@ impl Interpolation {
 }
 
 /// What black and white are, before mean and standard deviation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Schema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ValueRange {
     /// 0 and 1.
@@ -135,6 +191,36 @@ impl ValueRange {
                     *value = 2.0 * *value - 1.0;
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn geometries_are_read_as_they_are_written() {
+        for (text, geometry) in [
+            ("center-crop", Geometry::CenterCrop),
+            ("stretch", Geometry::Stretch),
+            ("letterbox:114", Geometry::Letterbox(114)),
+            ("short-side:256", Geometry::ShortSide(256)),
+        ] {
+            assert_eq!(text.parse(), Ok(geometry));
+            let mut written = heapless::String::<24>::new();
+            fmt::write(&mut written, format_args!("{geometry}")).expect("it fits");
+            assert_eq!(written, text);
+        }
+        assert_eq!("letterbox".parse(), Ok(Geometry::Letterbox(0)));
+        for wrong in [
+            "letterbox:256",
+            "short-side",
+            "short-side:0",
+            "stretch:1",
+            "",
+        ] {
+            assert_eq!(wrong.parse::<Geometry>(), Err(NoGeometry), "{wrong}");
         }
     }
 }

@@ -1,9 +1,12 @@
 //! A picture as it came: a borrowed frame of some size and pixel format.
 
+use postcard_schema::Schema;
+use serde::{Deserialize, Serialize};
+
 use super::{ImageError, MAX_SIDE};
 
 /// How a pixel lies in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, Schema)]
 pub enum PixelFormat {
     /// One byte of luma, 0 black to 255 white.
     #[default]
@@ -16,6 +19,19 @@ pub enum PixelFormat {
 }
 
 impl PixelFormat {
+    /// Every format, by the name that interfaces use.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("grey", Self::Grey8),
+        ("rgb", Self::Rgb8),
+        ("rgb565", Self::Rgb565),
+    ];
+
+    /// The name that interfaces use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+
     /// Bytes of a pixel.
     #[must_use]
     pub const fn bytes(self) -> usize {
@@ -30,6 +46,20 @@ impl PixelFormat {
     #[must_use]
     pub const fn is_colour(self) -> bool {
         !matches!(self, Self::Grey8)
+    }
+
+    /// Writes a colour as this format has it: [`luma`] of it, or the nearest colour there is.
+    pub fn write(self, colour: [u8; 3], out: &mut impl Extend<u8>) {
+        match self {
+            Self::Grey8 => out.extend([luma(colour)]),
+            Self::Rgb8 => out.extend(colour),
+            Self::Rgb565 => {
+                let nearest = |value: u8, most: u16| (u16::from(value) * most + 127) / 255;
+                let [red, green, blue] = colour;
+                let bits = nearest(red, 31) << 11 | nearest(green, 63) << 5 | nearest(blue, 31);
+                out.extend(bits.to_le_bytes());
+            }
+        }
     }
 }
 
@@ -56,7 +86,8 @@ impl<'a> FrameView<'a> {
     /// A frame whose rows begin `stride` bytes after each other. The last row need not be padded.
     ///
     /// # Errors
-    /// [`ImageError::Size`], [`ImageError::Stride`] or [`ImageError::Data`].
+    /// [`ImageError::Size`], [`ImageError::Stride`] or [`ImageError::Data`]; also [`ImageError::NotBuilt`]
+    /// for colours that this program does not know.
     pub fn new(
         format: PixelFormat,
         width: usize,
@@ -65,6 +96,9 @@ impl<'a> FrameView<'a> {
         data: &'a [u8],
     ) -> Result<Self, ImageError> {
         check_size(width, height)?;
+        if format != known(format) {
+            return Err(ImageError::NotBuilt { feature: "colour" });
+        }
         let row = width * format.bytes();
         if stride < row {
             return Err(ImageError::Stride { stride, row });
@@ -96,7 +130,7 @@ impl<'a> FrameView<'a> {
     /// How its pixels lie in memory.
     #[must_use]
     pub fn format(&self) -> PixelFormat {
-        self.format
+        known(self.format)
     }
 
     /// Columns.
@@ -118,7 +152,7 @@ impl<'a> FrameView<'a> {
     #[must_use]
     pub fn row(&self, y: usize) -> &'a [u8] {
         assert!(y < self.height, "row {y} of {}", self.height);
-        &self.data[y * self.stride..][..self.width * self.format.bytes()]
+        &self.data[y * self.stride..][..self.width * self.format().bytes()]
     }
 
     /// Pixel `x` of a row of [`FrameView::row`] as red, green, blue; grey is all three.
@@ -128,7 +162,7 @@ impl<'a> FrameView<'a> {
     #[inline]
     #[must_use]
     pub fn colour(&self, row: &[u8], x: usize) -> [u8; 3] {
-        match self.format {
+        match self.format() {
             PixelFormat::Grey8 => [row[x]; 3],
             PixelFormat::Rgb8 => {
                 let pixel = &row[3 * x..][..3];
@@ -158,10 +192,19 @@ impl<'a> FrameView<'a> {
     #[inline]
     #[must_use]
     pub fn luma(&self, row: &[u8], x: usize) -> u8 {
-        match self.format {
+        match self.format() {
             PixelFormat::Grey8 => row[x],
             _ => luma(self.colour(row, x)),
         }
+    }
+}
+
+/// A program that knows no colours has one format, and no code for others.
+const fn known(format: PixelFormat) -> PixelFormat {
+    if cfg!(feature = "colour") {
+        format
+    } else {
+        PixelFormat::Grey8
     }
 }
 
@@ -200,6 +243,23 @@ mod tests {
         assert_eq!(read(PixelFormat::Rgb565, &[0xe0, 0x07]), [0, 255, 0]);
         assert_eq!(read(PixelFormat::Rgb565, &[0x1f, 0x00]), [0, 0, 255]);
         assert_eq!(read(PixelFormat::Rgb565, &[0x08, 0x84]), [132, 130, 66]);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for (_, format) in PixelFormat::ALL {
+            for colour in [[0; 3], [255; 3], [132, 130, 66]] {
+                let mut pixel = heapless::Vec::<u8, 3>::new();
+                format.write(colour, &mut pixel);
+                assert_eq!(pixel.len(), format.bytes());
+                let frame = FrameView::new(format, 1, 1, 3, &pixel).expect("a pixel");
+                let expected = match format {
+                    PixelFormat::Grey8 => [luma(colour); 3],
+                    _ => colour,
+                };
+                assert_eq!(frame.colour(frame.row(0), 0), expected);
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! The one function that makes a model's input of a picture.
 
+use postcard_schema::Schema;
+use serde::{Deserialize, Serialize};
+
 #[cfg(feature = "resample")]
 use super::antialias::Kernel;
 use super::frame::check_size;
@@ -30,7 +33,7 @@ pub const MAX_CHANNELS: usize = 4;
 /// assert_eq!(input, [50.0, 40.0]);
 /// # Ok::<(), shared::image::ImageError>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, Schema)]
 pub struct Preprocessing {
     /// Which planes there are.
     pub channels: Channels,
@@ -154,9 +157,7 @@ impl Preprocessing {
         (width, height): (usize, usize),
     ) -> Result<Plan, ImageError> {
         check_size(width, height)?;
-        if cfg!(not(feature = "colour"))
-            && (frame.format().is_colour() || self.channels.is_colour())
-        {
+        if cfg!(not(feature = "colour")) && self.channels.is_colour() {
             return Err(ImageError::NotBuilt { feature: "colour" });
         }
         let region = match crop {

@@ -38,6 +38,12 @@ fn parse<T: FromStr>(text: &str) -> Result<T, FrameError> {
     text.parse().map_err(|_| FrameError::Content)
 }
 
+/// The value of a name, among those there are.
+pub(super) fn named<T: Copy>(all: &[(&str, T)], text: &str) -> Option<T> {
+    let found = all.iter().find(|(name, _)| *name == text);
+    found.map(|(_, value)| *value)
+}
+
 /// Exactly `N` numbers with a separator between them.
 pub(super) fn read_numbers<T: FromStr + Copy + Default, const N: usize>(
     text: &str,
@@ -77,7 +83,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The value of the last pair but for others like it, which older versions did not write.
+    /// The value of the next pair if it has this key: older versions did not write it.
     pub(super) fn added<T>(
         &mut self,
         key: &str,
@@ -87,12 +93,14 @@ impl<'a> Fields<'a> {
         let Some(pair) = rest.next() else {
             return Ok(None);
         };
-        let value = pair
+        let Some(value) = pair
             .strip_prefix(key)
-            .and_then(|pair| pair.strip_prefix('='));
-        let read = value.and_then(read).ok_or(FrameError::Content)?;
+            .and_then(|pair| pair.strip_prefix('='))
+        else {
+            return Ok(None);
+        };
         self.0 = rest;
-        Ok(Some(read))
+        read(value).map(Some).ok_or(FrameError::Content)
     }
 
     pub(super) fn ticket(&mut self) -> Result<Option<Ticket>, FrameError> {

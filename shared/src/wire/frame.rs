@@ -20,10 +20,11 @@ use serde::de::DeserializeOwned;
 use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::message::{Message, PROTOCOL_VERSION, Packet};
+use super::older;
 use super::reception::{LinkCounters, Reception};
 use super::seal::SEALED;
-use super::version2::OldMessage;
 use super::{CRC, EncodeError, FrameError, crc32};
+use crate::image::MAX_CHANNELS;
 use crate::triage::Cause;
 
 pub(super) const CRC_BYTES: usize = 4;
@@ -53,23 +54,19 @@ impl Payload for Message {
     }
 
     fn of_version(version: u8, content: &[u8]) -> Option<Packet> {
-        if version != 2 {
-            return None;
-        }
-        match postcard::take_from_bytes::<(u32, OldMessage)>(content) {
-            Ok(((sequence, message), [])) => Some(Packet {
-                sequence,
-                message: message.into(),
-            }),
-            _ => None,
-        }
+        let (sequence, message) = older::read(version, content)?;
+        Some(Packet { sequence, message })
     }
 }
 
 /// The largest message, a greeting: variant, schema, three strings, model, input, classes, labels,
-/// passes, seed, thresholds, epoch, challenge, promise, each with its longest varint.
-const MAX_MESSAGE: usize =
-    1 + 10 + 25 + 17 + 17 + 5 + 9 + 3 + (1 + 16 * 17) + 5 + 10 + 4 * Cause::ALL.len() + 10 + 10 + 1;
+/// passes, seed, thresholds, epoch, challenge, promise, preprocessing, each with its longest varint.
+const MAX_MESSAGE: usize = 1
+    + (10 + 25 + 17 + 17 + 5 + 9 + 3)
+    + (1 + 16 * 17)
+    + (5 + 10 + 4 * Cause::ALL.len())
+    + (10 + 10 + 1)
+    + (1 + 1 + 4 + 1 + 1 + 8 * MAX_CHANNELS);
 
 /// Bytes of the longest frame of a message, its delimiter included.
 pub const MAX_FRAME: usize = longest_frame(MAX_MESSAGE);

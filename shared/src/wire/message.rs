@@ -11,11 +11,11 @@ pub use super::notice::{Notice, NoticeCode};
 pub use super::performance::Performance;
 use super::request::Request;
 pub use super::thumbnail::{THUMBNAIL_CHUNK, Thumbnail};
-use crate::image::FrameStatistics;
+use crate::image::{FrameStatistics, Preprocessing};
 use crate::triage::{Cause, Causes, Thresholds, Verdict};
 
 /// Version of the messages.
-pub const PROTOCOL_VERSION: u8 = 3;
+pub const PROTOCOL_VERSION: u8 = 4;
 
 /// The oldest version whose recordings can still be read.
 pub const OLDEST_VERSION: u8 = 2;
@@ -102,6 +102,8 @@ pub struct Hello {
     pub challenge: u64,
     /// What is promised about flagged reports.
     pub guarantee: Guarantee,
+    /// What becomes of a picture before the model sees it; versions before 4 do not tell.
+    pub preprocessing: Option<Preprocessing>,
 }
 
 impl Hello {

@@ -17,10 +17,10 @@ pub mod text;
 mod decimal;
 mod field;
 mod notice;
+mod older;
 mod performance;
 mod reception;
 mod thumbnail;
-mod version2;
 
 pub use message::{Message, Packet};
 pub use reception::LinkCounters;

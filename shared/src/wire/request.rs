@@ -22,8 +22,9 @@ use super::EncodeError;
 use super::delivery::Acknowledgement;
 use super::frame::{self, FrameReceiver, Payload, TO_DEVICE};
 use super::message::{NoticeCode, PROTOCOL_VERSION};
+use crate::image::{FrameView, ImageError, PixelFormat};
 
-/// Most pixels in one part of a frame.
+/// Most bytes of pixels in one part of a frame.
 pub const MAX_PIXELS: usize = 128;
 
 /// Anything a device is told.
@@ -56,7 +57,7 @@ pub struct Probe {
     pub sent_us: u64,
 }
 
-/// Consecutive pixels of a frame.
+/// Consecutive bytes of a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct FramePart {
     /// Frame number: numbers the masks, and the answer.
@@ -65,28 +66,32 @@ pub struct FramePart {
     pub width: u16,
     /// Rows of the whole frame.
     pub height: u16,
-    /// Place of the first pixel here in the frame, row-major.
+    /// How its pixels are written.
+    pub format: PixelFormat,
+    /// Place of the first of these bytes in the frame, whose rows follow each other from the upper one on.
     pub offset: u32,
-    /// Luma, 0 black to 255 white.
+    /// Bytes of pixels; parts need not begin or end with whole ones.
     pub pixels: Vec<u8, MAX_PIXELS>,
 }
 
 impl FramePart {
-    /// The parts of a frame of `width` columns in the order in which they are sent; `pixels` are
-    /// row-major. An incomplete last row is left out, and so are rows beyond 65,535.
-    pub fn split(frame: u32, width: u16, pixels: &[u8]) -> impl Iterator<Item = Self> {
-        let rows = pixels.len().checked_div(usize::from(width)).unwrap_or(0);
-        let height = u16::try_from(rows).unwrap_or(u16::MAX);
-        pixels[..usize::from(width) * usize::from(height)]
-            .chunks(MAX_PIXELS)
-            .zip((0..).step_by(MAX_PIXELS))
-            .map(move |(pixels, offset)| Self {
+    /// The parts of frame number `frame` in the order in which they are sent. Columns and rows beyond
+    /// 65,535 there are none.
+    pub fn split<'a>(frame: u32, picture: &FrameView<'a>) -> impl Iterator<Item = Self> + use<'a> {
+        let picture = *picture;
+        let (width, height) = (picture.width(), picture.height());
+        let mut bytes = (0..height).flat_map(move |row| picture.row(row));
+        (0..).step_by(MAX_PIXELS).map_while(move |offset| {
+            let pixels: Vec<u8, MAX_PIXELS> = bytes.by_ref().take(MAX_PIXELS).copied().collect();
+            (!pixels.is_empty()).then_some(Self {
                 frame,
-                width,
-                height,
+                width: width as u16,
+                height: height as u16,
+                format: picture.format(),
                 offset,
-                pixels: pixels.iter().copied().collect(),
+                pixels,
             })
+        })
     }
 }
 
@@ -100,8 +105,8 @@ impl Payload for Request {
 
 /// Bytes of the longest frame of a request, its delimiter included.
 ///
-/// Variant, frame number, width, height, offset and pixels, each with its longest varint.
-pub const MAX_REQUEST: usize = frame::longest_frame(1 + 5 + 3 + 3 + 5 + (2 + MAX_PIXELS));
+/// Variant, frame number, width, height, format, offset and pixels, each with its longest varint.
+pub const MAX_REQUEST: usize = frame::longest_frame(1 + 5 + 3 + 3 + 1 + 5 + (2 + MAX_PIXELS));
 
 /// Finds the requests in a stream of bytes.
 pub type RequestDeframer = FrameReceiver<Request, MAX_REQUEST>;
@@ -123,8 +128,23 @@ pub struct Received<'a> {
     pub width: u16,
     /// Rows.
     pub height: u16,
-    /// Luma, row-major.
+    /// How its pixels are written.
+    pub format: PixelFormat,
+    /// Row after row.
     pub pixels: &'a [u8],
+}
+
+impl<'a> Received<'a> {
+    /// The frame as a picture.
+    ///
+    /// # Errors
+    /// [`ImageError::Data`] if there are fewer pixels than its size says, as of no frame from an
+    /// [`Assembly`].
+    pub fn picture(&self) -> Result<FrameView<'a>, ImageError> {
+        let width = usize::from(self.width);
+        let stride = width * self.format.bytes();
+        FrameView::new(self.format, width, self.height.into(), stride, self.pixels)
+    }
 }
 
 /// Joins the parts of one frame at a time in a buffer of a fixed size.
@@ -139,7 +159,7 @@ enum State {
     Idle,
     Filling {
         frame: u32,
-        size: (u16, u16),
+        shape: (u16, u16, PixelFormat),
         length: usize,
     },
     /// A part is missing, which was told.
@@ -149,7 +169,7 @@ enum State {
 }
 
 impl<B: AsMut<[u8]>> Assembly<B> {
-    /// Joins frames of at most as many pixels as `buffer` has bytes.
+    /// Joins frames of at most as many bytes as `buffer` has.
     pub const fn new(buffer: B) -> Self {
         Self {
             buffer,
@@ -174,10 +194,13 @@ impl<B: AsMut<[u8]>> Assembly<B> {
             frame,
             width,
             height,
+            format,
             ..
         } = part;
+        let shape = (width, height, format);
         let buffer = self.buffer.as_mut();
-        let total = usize::from(width).saturating_mul(usize::from(height));
+        let pixels = usize::from(width).saturating_mul(usize::from(height));
+        let total = pixels.saturating_mul(format.bytes());
         let place = (part.offset as usize)
             .checked_add(part.pixels.len())
             .filter(|&end| end <= total && !part.pixels.is_empty())
@@ -189,9 +212,9 @@ impl<B: AsMut<[u8]>> Assembly<B> {
         let continues = match self.state {
             State::Filling {
                 frame: filling,
-                size,
+                shape: begun,
                 length,
-            } => (filling, size, length) == (frame, (width, height), part.offset as usize),
+            } => (filling, begun, length) == (frame, shape, part.offset as usize),
             State::Idle | State::Broken { .. } => false,
         };
         if part.offset > 0 && !continues {
@@ -207,7 +230,7 @@ impl<B: AsMut<[u8]>> Assembly<B> {
         if length < total {
             self.state = State::Filling {
                 frame,
-                size: (width, height),
+                shape,
                 length,
             };
             return Ok(None);
@@ -217,6 +240,7 @@ impl<B: AsMut<[u8]>> Assembly<B> {
             frame,
             width,
             height,
+            format,
             pixels: &buffer[..total],
         }))
     }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A line is `HELLO`, `REPORT`, `STATISTICS`, `NOTICE`, `THUMBNAIL`, `PERFORMANCE` or `ECHO`, then `key=value` pairs, always all of them in the
-//! same order (those that version 3 added may be missing, as in recordings of version 2), then ` *` and the CRC-32 of everything before the space, in eight upper-case
+//! same order (those that later versions added may be missing, as in recordings of older ones), then ` *` and the CRC-32 of everything before the space, in eight upper-case
 //! hexadecimal digits; it ends with CR LF. Numbers are decimal (`schema` and `model` hexadecimal),
 //! fractions rounded to 4 digits (limits to 6, or `off`). In names, anything but printable ASCII,
 //! and the characters `% , = *`, is written as `%` and two hexadecimal digits per byte; a list
@@ -13,14 +13,17 @@
 
 use core::fmt::{self, Write};
 
-use crate::image::FrameStatistics;
+use crate::image::{
+    Channels, FrameStatistics, Interpolation, MAX_CHANNELS, Normalisation, PixelFormat,
+    Preprocessing, ValueRange,
+};
 use crate::triage::{Causes, Thresholds};
 
 use super::decimal::Fixed;
 use super::delivery::{DeliveryStatistics, Guarantee, Ticket};
 use super::field::{
-    Fields, NO_LABELS, NO_NUMBER, Name, Pixels, read_hex, read_labels, read_name, read_numbers,
-    read_pixels, upper_hex,
+    Fields, NO_LABELS, NO_NUMBER, Name, Pixels, named, read_hex, read_labels, read_name,
+    read_numbers, read_pixels, upper_hex,
 };
 use super::message::{
     Echo, Hello, LineStatistics, Message, Notice, OLDEST_VERSION, PROTOCOL_VERSION, Packet,
@@ -30,7 +33,7 @@ use super::reception::{LinkCounters, Reception};
 use super::{EncodeError, FrameError, crc32};
 
 /// Bytes of the longest line, its CR LF included.
-pub const MAX_LINE: usize = 1800;
+pub const MAX_LINE: usize = 2300;
 
 /// ` *` and eight digits.
 const TRAILER: usize = 10;
@@ -181,7 +184,45 @@ fn write_hello(line: &mut Line<'_>, seq: u32, hello: &Hello) -> fmt::Result {
         hello.epoch,
         hello.challenge,
         hello.guarantee.name()
-    )
+    )?;
+    match &hello.preprocessing {
+        Some(preprocessing) => write_preprocessing(line, preprocessing, channels.into()),
+        None => Ok(()),
+    }
+}
+
+fn write_preprocessing(
+    line: &mut Line<'_>,
+    preprocessing: &Preprocessing,
+    planes: usize,
+) -> fmt::Result {
+    let Preprocessing {
+        channels,
+        geometry,
+        interpolation,
+        range,
+        normalisation,
+    } = preprocessing;
+    write!(
+        line,
+        " channels={} geometry={geometry} interpolation={} range={}",
+        channels.name(),
+        interpolation.name(),
+        range.name(),
+    )?;
+    let planes = &normalisation[..planes.clamp(1, MAX_CHANNELS)];
+    write_planes(line, "plane_mean", planes.iter().map(|it| it.mean))?;
+    let deviations = planes.iter().map(|it| it.standard_deviation);
+    write_planes(line, "plane_deviation", deviations)
+}
+
+fn write_planes(line: &mut Line<'_>, key: &str, values: impl Iterator<Item = f32>) -> fmt::Result {
+    write!(line, " {key}=")?;
+    for (index, value) in values.enumerate() {
+        let separator = if index > 0 { "," } else { "" };
+        write!(line, "{separator}{}", Fixed::<6>(value))?;
+    }
+    Ok(())
 }
 
 fn read_hello(fields: &mut Fields<'_>) -> Result<Hello, FrameError> {
@@ -222,7 +263,38 @@ fn read_hello(fields: &mut Fields<'_>) -> Result<Hello, FrameError> {
                 Guarantee::ALL.into_iter().find(|one| one.name() == name)
             })?
             .unwrap_or_default(),
+        preprocessing: read_preprocessing(fields)?,
     })
+}
+
+fn read_preprocessing(fields: &mut Fields<'_>) -> Result<Option<Preprocessing>, FrameError> {
+    let Some(channels) = fields.added("channels", |text| named(&Channels::ALL, text))? else {
+        return Ok(None);
+    };
+    let geometry = fields.number("geometry")?;
+    let interpolation = named(&Interpolation::ALL, fields.value("interpolation")?);
+    let range = named(&ValueRange::ALL, fields.value("range")?);
+    let (Some(interpolation), Some(range)) = (interpolation, range) else {
+        return Err(FrameError::Content);
+    };
+    let mut normalisation = [Normalisation::IDENTITY; MAX_CHANNELS];
+    let mut read = |key, set: fn(&mut Normalisation, f32)| {
+        let mut planes = normalisation.iter_mut();
+        for text in fields.value(key)?.split(',') {
+            let value = text.parse().map_err(|_| FrameError::Content)?;
+            set(planes.next().ok_or(FrameError::Content)?, value);
+        }
+        Ok(())
+    };
+    read("plane_mean", |it, value| it.mean = value)?;
+    read("plane_deviation", |it, value| it.standard_deviation = value)?;
+    Ok(Some(Preprocessing {
+        channels,
+        geometry,
+        interpolation,
+        range,
+        normalisation,
+    }))
 }
 
 fn write_report(line: &mut Line<'_>, seq: u32, report: &Report) -> fmt::Result {
@@ -391,7 +463,8 @@ fn write_thumbnail(line: &mut Line<'_>, seq: u32, thumbnail: &Thumbnail) -> fmt:
         thumbnail.offset,
         Pixels(&thumbnail.pixels)
     )?;
-    write_ticket(line, thumbnail.ticket)
+    write_ticket(line, thumbnail.ticket)?;
+    write!(line, " format={}", thumbnail.format.name())
 }
 
 fn read_thumbnail(fields: &mut Fields<'_>) -> Result<Thumbnail, FrameError> {
@@ -404,6 +477,9 @@ fn read_thumbnail(fields: &mut Fields<'_>) -> Result<Thumbnail, FrameError> {
         offset: fields.number("offset")?,
         pixels: read_pixels(fields.value("pixels")?)?,
         ticket: fields.ticket()?,
+        format: fields
+            .added("format", |name| named(&PixelFormat::ALL, name))?
+            .unwrap_or_default(),
     })
 }
 

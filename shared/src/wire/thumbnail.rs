@@ -5,12 +5,13 @@ use postcard_schema::Schema;
 use serde::{Deserialize, Serialize};
 
 use super::delivery::Ticket;
+use crate::image::PixelFormat;
 
-/// Most pixels in one part: a quarter of a picture of 28 × 28, so that a part holds up a report for
+/// Most bytes in one part: a quarter of a grey picture of 28 × 28, so that a part holds up a report for
 /// 20 ms at most on a line of 115,200 baud.
 pub const THUMBNAIL_CHUNK: usize = 196;
 
-/// Part of the picture of a frame, as the model sees it: grey, cropped and scaled, not normalised.
+/// Part of the picture of a frame, as the model sees it: cropped and scaled, not normalised.
 ///
 /// The parts of a picture are sent in the order of their offsets, after its report; other messages
 /// may come between them.
@@ -22,9 +23,12 @@ pub struct Thumbnail {
     pub width: u8,
     /// Rows of the whole picture.
     pub height: u8,
-    /// Where the first of these pixels lies, counted by rows from the upper left corner.
+    /// How its pixels are written.
+    pub format: PixelFormat,
+    /// Where the first of these bytes lies in the picture, whose rows follow each other from the upper
+    /// one on.
     pub offset: u16,
-    /// Luma, 0 (black) to 255.
+    /// Bytes of pixels; parts need not begin or end with whole ones.
     pub pixels: Vec<u8, THUMBNAIL_CHUNK>,
     /// Set if the part is sent until it is acknowledged.
     pub ticket: Option<Ticket>,
@@ -34,45 +38,57 @@ impl Thumbnail {
     /// Largest width and height, in pixels.
     pub const MAX_SIDE: u8 = 96;
 
-    /// Part of a picture from pixel `offset` on, as much as fits; `None` behind its end.
+    /// Part of a picture from byte `offset` on, as much as fits; `None` behind its end.
     ///
     /// # Panics
-    /// If the picture is larger than [`Thumbnail::MAX_SIDE`] squared, or `luma` has not
-    /// `width × height` pixels.
+    /// If the picture is larger than [`Thumbnail::MAX_SIDE`] squared, or `pixels` are not
+    /// `width × height` of this format.
     #[must_use]
-    pub fn part(frame: u32, (width, height): (u8, u8), luma: &[u8], offset: usize) -> Option<Self> {
+    pub fn part(
+        frame: u32,
+        (width, height): (u8, u8),
+        format: PixelFormat,
+        pixels: &[u8],
+        offset: usize,
+    ) -> Option<Self> {
         assert!(width <= Self::MAX_SIDE && height <= Self::MAX_SIDE);
-        assert_eq!(luma.len(), usize::from(width) * usize::from(height));
-        let rest = luma.get(offset..).filter(|rest| !rest.is_empty())?;
-        Some(Self {
+        let rest = pixels.get(offset..).filter(|rest| !rest.is_empty())?;
+        let part = Self {
             frame,
             width,
             height,
-            // The largest picture has 9,216 pixels.
+            format,
+            // The largest picture has 27,648 bytes.
             offset: offset as u16,
             pixels: rest.iter().copied().take(THUMBNAIL_CHUNK).collect(),
             ticket: None,
-        })
+        };
+        assert_eq!(pixels.len(), part.whole());
+        Some(part)
+    }
+
+    /// Bytes of the whole picture.
+    #[must_use]
+    pub fn whole(&self) -> usize {
+        usize::from(self.width) * usize::from(self.height) * self.format.bytes()
     }
 
     /// Whether the picture ends with this part.
     #[must_use]
     pub fn is_last(&self) -> bool {
-        let whole = usize::from(self.width) * usize::from(self.height);
-        usize::from(self.offset) + self.pixels.len() >= whole
+        usize::from(self.offset) + self.pixels.len() >= self.whole()
     }
 
-    /// Where the pixels lie in the picture; `None` if they do not, or the picture has no pixels or
+    /// Where the bytes lie in the picture; `None` if they do not, or the picture has no pixels or
     /// is larger than any.
     #[must_use]
     pub fn place(&self) -> Option<core::ops::Range<usize>> {
         let sides = 1..=Self::MAX_SIDE;
         let start = usize::from(self.offset);
         let end = start + self.pixels.len();
-        let whole = usize::from(self.width) * usize::from(self.height);
         (sides.contains(&self.width)
             && sides.contains(&self.height)
-            && end <= whole
+            && end <= self.whole()
             && !self.pixels.is_empty())
         .then_some(start..end)
     }
@@ -84,21 +100,29 @@ mod tests {
 
     #[test]
     fn parts_cover_a_picture_once() {
-        let luma: [u8; 28 * 20] = core::array::from_fn(|index| (index % 251) as u8);
-        let mut whole = [0; 28 * 20];
-        let mut offset = 0;
-        while let Some(part) = Thumbnail::part(7, (28, 20), &luma, offset) {
-            let place = part.place().expect("inside");
-            assert_eq!(place.start, offset);
-            offset = place.end;
-            whole[place].copy_from_slice(&part.pixels);
+        for (_, format) in PixelFormat::ALL {
+            let mut pixels = [0; 28 * 20 * 3];
+            let mut whole = pixels;
+            let length = 28 * 20 * format.bytes();
+            for (index, byte) in pixels[..length].iter_mut().enumerate() {
+                *byte = (index % 251) as u8;
+            }
+            let mut offset = 0;
+            while let Some(part) = Thumbnail::part(7, (28, 20), format, &pixels[..length], offset) {
+                let place = part.place().expect("inside");
+                assert_eq!(place.start, offset);
+                offset = place.end;
+                assert_eq!(part.is_last(), offset == length);
+                whole[place].copy_from_slice(&part.pixels);
+            }
+            assert_eq!((offset, whole), (length, pixels));
         }
-        assert_eq!((offset, whole), (luma.len(), luma));
     }
 
     #[test]
     fn what_lies_outside_is_refused() {
-        let part = Thumbnail::part(0, (4, 4), &[9; 16], 12).expect("four pixels");
+        let part =
+            Thumbnail::part(0, (4, 4), PixelFormat::Grey8, &[9; 16], 12).expect("four pixels");
         assert_eq!(part.place(), Some(12..16));
         for wrong in [
             Thumbnail {

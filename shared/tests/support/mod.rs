@@ -3,7 +3,10 @@
 #![allow(dead_code)] // Each test program uses its own part.
 
 use proptest::prelude::*;
-use shared::image::FrameStatistics;
+use shared::image::{
+    Channels, FrameStatistics, Geometry, Interpolation, MAX_CHANNELS, Normalisation, PixelFormat,
+    Preprocessing, ValueRange,
+};
 use shared::triage::{Cause, Causes, Thresholds};
 use shared::wire::delivery::{DeliveryStatistics, Guarantee, Ticket};
 use shared::wire::message::{
@@ -30,6 +33,10 @@ pub(crate) fn hello() -> Message {
         epoch: 0x0123_4567_89AB_CDEF,
         challenge: 7,
         guarantee: Guarantee::Durable,
+        preprocessing: Some(Preprocessing {
+            geometry: Geometry::Letterbox(114),
+            ..Preprocessing::grey(Normalisation::MNIST)
+        }),
     })
 }
 
@@ -105,6 +112,7 @@ pub(crate) fn thumbnail() -> Message {
         frame: 12,
         width: 28,
         height: 20,
+        format: PixelFormat::Rgb8,
         offset: 556,
         pixels: [0, 1, 0xAB, 255].into_iter().collect(),
         ticket: None,
@@ -154,6 +162,16 @@ pub(crate) fn longest() -> Message {
         epoch: u64::MAX,
         challenge: u64::MAX,
         guarantee: Guarantee::Durable,
+        preprocessing: Some(Preprocessing {
+            channels: Channels::Grey,
+            geometry: Geometry::ShortSide(u16::MAX),
+            interpolation: Interpolation::Bilinear,
+            range: ValueRange::Symmetric,
+            normalisation: [Normalisation {
+                mean: f32::MIN,
+                standard_deviation: f32::MIN,
+            }; MAX_CHANNELS],
+        }),
     })
 }
 
@@ -166,6 +184,37 @@ fn finite() -> impl Strategy<Value = f32> {
         4 => 0.0_f32..3.0,
         1 => any::<f32>().prop_filter("finite", |value| value.is_finite()),
     ]
+}
+
+/// Of a model of any number of planes: what is said of those that it has not is as of none.
+fn any_preprocessing() -> impl Strategy<Value = Preprocessing> {
+    let geometry = prop_oneof![
+        Just(Geometry::CenterCrop),
+        Just(Geometry::Stretch),
+        any::<u8>().prop_map(Geometry::Letterbox),
+        (1..=u16::MAX).prop_map(Geometry::ShortSide),
+    ];
+    (
+        prop::sample::select(Channels::ALL.map(|(_, it)| it).to_vec()),
+        geometry,
+        prop::sample::select(Interpolation::ALL.map(|(_, it)| it).to_vec()),
+        prop::sample::select(ValueRange::ALL.map(|(_, it)| it).to_vec()),
+        [finite(), finite()],
+    )
+        .prop_map(|(channels, geometry, interpolation, range, values)| {
+            let mut normalisation = [Normalisation::IDENTITY; MAX_CHANNELS];
+            normalisation[0] = Normalisation {
+                mean: values[0],
+                standard_deviation: values[1],
+            };
+            Preprocessing {
+                channels,
+                geometry,
+                interpolation,
+                range,
+                normalisation,
+            }
+        })
 }
 
 fn any_hello() -> impl Strategy<Value = Message> {
@@ -182,6 +231,7 @@ fn any_hello() -> impl Strategy<Value = Message> {
             prop::array::uniform9(finite()),
         ),
         prop::sample::select(&Guarantee::ALL[..]),
+        prop::option::of(any_preprocessing()),
     )
         .prop_map(
             |(
@@ -189,6 +239,7 @@ fn any_hello() -> impl Strategy<Value = Message> {
                 (input, classes, labels),
                 (passes, [seed, epoch, challenge], limits),
                 guarantee,
+                preprocessing,
             )| {
                 let [a, b, c, d, e, f, g, h, i] = limits;
                 Message::Hello(Hello {
@@ -216,6 +267,7 @@ fn any_hello() -> impl Strategy<Value = Message> {
                     epoch,
                     challenge,
                     guarantee,
+                    preprocessing,
                 })
             },
         )
@@ -350,15 +402,17 @@ fn any_thumbnail() -> impl Strategy<Value = Message> {
     (
         any::<u32>(),
         any::<[u8; 2]>(),
+        prop::sample::select(PixelFormat::ALL.map(|(_, it)| it).to_vec()),
         any::<u16>(),
         prop::collection::vec(any::<u8>(), 0..=THUMBNAIL_CHUNK),
         any_ticket(),
     )
-        .prop_map(|(frame, [width, height], offset, pixels, ticket)| {
+        .prop_map(|(frame, [width, height], format, offset, pixels, ticket)| {
             Message::Thumbnail(Thumbnail {
                 frame,
                 width,
                 height,
+                format,
                 offset,
                 pixels: pixels.into_iter().collect(),
                 ticket,

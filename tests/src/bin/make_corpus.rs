@@ -13,7 +13,7 @@ use device::onnx::Model;
 use host::data::Dataset;
 use host::export::{PlanExport, to_plan};
 use image::{DynamicImage, ImageFormat, RgbImage};
-use shared::image::PixelFormat;
+use shared::image::{FrameView, PixelFormat};
 use shared::triage::{Cause, Thresholds};
 use shared::wire::delivery::DeliveryStatistics;
 use shared::wire::message::{LineStatistics, Message, Performance, Statistics};
@@ -96,7 +96,7 @@ fn wire(write: Write<'_>) -> Result<()> {
         )?;
     }
     write("replay", "text", &all)?;
-    let parts = FramePart::split(3, 20, &[7; 400]).map(Request::Frame);
+    let parts = FramePart::split(3, &FrameView::grey(20, 20, &[7; 400])?).map(Request::Frame);
     let mut several = Vec::new();
     for (sequence, request) in (0..).zip(
         [Request::Greet(Greeting { challenge: 7 })]

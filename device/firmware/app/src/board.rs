@@ -55,8 +55,10 @@ pub trait Watchdog {
 /// A source of pictures on the board itself.
 ///
 /// A driver starts taking pictures (by DMA, into a buffer of its own) when it is made, and hands
-/// over the newest here. Its frames are numbered from 0. Pictures of any size will do: the model's
-/// input is made of them as on Linux ([`shared::image::Preprocessing`]).
+/// over the newest here. Its frames are numbered from 0. Pictures of any size will do, grey, RGB565 as
+/// parallel camera modules send it, or RGB888: the model's input is made of them as on Linux
+/// ([`shared::image::Preprocessing`]). Firmware knows colours with the feature `colour`, and plans that
+/// want more than the centre or all of a picture, scaled by area, with the feature `resample`.
 pub trait Camera {
     /// The picture taken since the last call, if there is one. Must not wait.
     fn capture(&mut self) -> Option<FrameView<'_>>;

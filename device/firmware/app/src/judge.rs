@@ -5,7 +5,7 @@ use core::fmt;
 use device::engine::Engine as _;
 use device::engine::micro::{self, Micro, MicroError, PlanFile, PlanFileError};
 use device::inference::{Buffers, Inference, Settings, Timing};
-use shared::image::FrameView;
+use shared::image::{FrameView, Geometry};
 use shared::wire::delivery::Guarantee;
 use shared::wire::message::{
     Hello, MAX_LABELS, Notice, NoticeCode, Report, SCHEMA_HASH, shortened,
@@ -24,6 +24,17 @@ type Number = micro::F32;
 #[derive(Debug)]
 pub(crate) struct Judge<'m> {
     inference: Inference<Engine<'m>, &'m mut [f32], CLASSES>,
+    /// How the camera's pictures meet the model's input.
+    geometry: Geometry,
+}
+
+/// Where a picture comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The host, which has brought it to the model's input already.
+    Line,
+    /// The board's own camera.
+    Camera,
 }
 
 impl<'m> Judge<'m> {
@@ -40,7 +51,11 @@ impl<'m> Judge<'m> {
         // One after the other: together they would take twice the stack.
         let (plan, settings, parts) = prepare(bytes, memory)?;
         let inference = join(plan, settings, parts.engine, parts.buffers)?;
-        Ok((Self { inference }, parts.pixels))
+        let judge = Self {
+            geometry: inference.settings().preprocessing.geometry,
+            inference,
+        };
+        Ok((judge, parts.pixels))
     }
 
     /// The greeting of a device of this name.
@@ -64,10 +79,12 @@ impl<'m> Judge<'m> {
             epoch: 0,
             challenge: 0,
             guarantee: Guarantee::Once,
+            preprocessing: plan.preprocessing(),
         }
     }
 
-    /// Judges one frame, which was whole at `captured_us`. The report's age and latency are left open.
+    /// Judges one frame, which was whole at `captured_us`; `of` says where it comes from. The report's age
+    /// and latency are left open.
     ///
     /// # Errors
     /// The notice to answer with.
@@ -77,7 +94,12 @@ impl<'m> Judge<'m> {
         frame: u32,
         captured_us: u64,
         picture: &FrameView<'_>,
+        origin: Origin,
     ) -> Result<Report, Notice> {
+        self.inference.set_geometry(match origin {
+            Origin::Line => Geometry::Stretch,
+            Origin::Camera => self.geometry,
+        });
         self.inference
             .judge(frame, picture)
             .map(|outcome| {

@@ -23,7 +23,7 @@ pub(crate) struct Parts<'m> {
     pub(crate) engine: &'m mut [u32],
     /// Of the frame loop's body.
     pub(crate) buffers: Buffers<&'m mut [f32]>,
-    /// A frame that is received, of the model's input size.
+    /// A frame that is received: of the model's input size, in colour if it sees colours.
     pub(crate) pixels: &'m mut [u8],
 }
 
@@ -59,7 +59,8 @@ impl Memory {
         settings: &Settings,
     ) -> Result<Parts<'_>, TooLittle> {
         let lengths = BufferLengths::new(plan.input(), plan.classes(), settings);
-        let size = plan.input().height * plan.input().width;
+        let pixels = plan.input().height * plan.input().width;
+        let size = pixels * settings.preprocessing.pixel_format().bytes();
         let words = [
             plan.memory_words(),
             lengths.logits,
@@ -81,8 +82,8 @@ impl Memory {
             buffers: Buffers {
                 // The engine has room for it.
                 input: &mut [],
-                // Frames have the size of the input.
-                scratch: &mut [],
+                // Frames from the line have the size of the input; a camera's may need what is left.
+                scratch: bytemuck::cast_slice_mut(rest),
                 logits: bytemuck::cast_slice_mut(logits),
                 record: bytemuck::cast_slice_mut(record),
             },

@@ -11,7 +11,7 @@ use shared::triage::Verdict;
 use shared::wire::message::{Echo, Message, Notice, NoticeCode, Report};
 
 use crate::board::{Board, Camera, Clock, Line, Watchdog};
-use crate::judge::Judge;
+use crate::judge::{Judge, Origin};
 use crate::memory::Memory;
 use crate::receive::{Inbox, Wish};
 use crate::report::Outbox;
@@ -208,10 +208,9 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
             Some(Wish::Judgement(received)) => {
                 #[cfg(feature = "provoke")]
                 crate::provoke::obey(received.frame);
-                let (width, height) = (received.width.into(), received.height.into());
                 // A whole frame has exactly as many pixels as its size says.
-                if let Ok(picture) = FrameView::grey(width, height, received.pixels) {
-                    self.desk.judge(received.frame, &picture);
+                if let Ok(picture) = received.picture() {
+                    self.desk.judge(received.frame, &picture, Origin::Line);
                 }
             }
         }
@@ -220,7 +219,7 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
     /// Judges the camera's picture, if it has taken one.
     fn look(&mut self) {
         if let Some(picture) = self.camera.capture() {
-            self.desk.judge(self.captured, &picture);
+            self.desk.judge(self.captured, &picture, Origin::Camera);
             self.captured = self.captured.wrapping_add(1);
         }
     }
@@ -229,10 +228,10 @@ impl<'m, L: Line, F: OutputPin, C: Clock, W: Watchdog, V: Camera> Device<'m, L, 
 impl<L: Line, F: OutputPin, C: Clock> Desk<'_, L, F, C> {
     /// Judges a picture that is whole now, and reports.
     #[inline(never)]
-    fn judge(&mut self, frame: u32, picture: &FrameView<'_>) {
+    fn judge(&mut self, frame: u32, picture: &FrameView<'_>, origin: Origin) {
         let captured_us = self.clock.now_us();
         let outcome = match &mut self.judge {
-            Ok(judge) => judge.judge(frame, captured_us, picture),
+            Ok(judge) => judge.judge(frame, captured_us, picture, origin),
             Err(refusal) => Err(refusal.clone()),
         };
         match outcome {

@@ -35,7 +35,9 @@ impl Reporting {
             tally: Tally::default(),
             meter: Meter::start(),
             pin: args.flag_pin.as_ref().map(FlagPin::open).transpose()?,
-            thumbnails: link.sends_pictures(args).then(Thumbnails::default),
+            thumbnails: link
+                .sends_pictures(args)
+                .then(|| Thumbnails::new(args.thumbnail_format)),
             presence: Presence::default(),
         })
     }

@@ -1,19 +1,29 @@
 //! Pictures of flagged frames.
 
 use device::inference::Settings;
-use shared::image::{
-    Channels, FrameView, Geometry, ImageError, Normalisation, Preprocessing, Rect,
-};
+use device::preprocessing::Seen;
+use shared::image::{FrameView, Geometry, ImageError, Normalisation, PixelFormat, Preprocessing};
 use shared::wire::message::Thumbnail;
 
 /// Makes pictures for the host.
 #[derive(Debug, Default)]
 pub(super) struct Thumbnails {
-    scratch: Vec<u32>,
+    /// How they are sent; as the model sees them if nothing is said.
+    format: Option<PixelFormat>,
+    seen: Seen,
+    smaller: Seen,
     left_out: u32,
 }
 
 impl Thumbnails {
+    /// Pictures of `format`, or as the model sees them.
+    pub(super) fn new(format: Option<PixelFormat>) -> Self {
+        Self {
+            format,
+            ..Self::default()
+        }
+    }
+
     /// The parts of the picture of frame number `frame` as a model of `rows` × `columns` sees it, or
     /// smaller.
     pub(super) fn parts(
@@ -23,39 +33,37 @@ impl Thumbnails {
         (rows, columns): (usize, usize),
         settings: &Settings,
     ) -> Result<impl Iterator<Item = Thumbnail> + use<>, ImageError> {
+        let (wanted, crop) = (&settings.preprocessing, settings.crop);
+        let format = self.format.unwrap_or(wanted.pixel_format());
+        let size = (columns, rows);
         let (height, width) = fitting(rows, columns);
-        let seen = settings.preprocessing.shown(Channels::Grey);
-        let mut luma = self.prepare(&seen, picture, settings.crop, (columns, rows))?;
-        if (height, width) != (rows, columns) {
-            let seen = FrameView::grey(columns, rows, &luma)?;
+        let shown = if (width, height) == size {
+            self.seen.picture(wanted, picture, crop, size, format)?
+        } else {
+            let whole = if format.is_colour() {
+                PixelFormat::Rgb8
+            } else {
+                PixelFormat::Grey8
+            };
+            let seen = self.seen.picture(wanted, picture, crop, size, whole)?;
             let smaller = Preprocessing {
                 geometry: Geometry::Stretch,
                 ..Preprocessing::grey(Normalisation::IDENTITY)
             };
-            luma = self.prepare(&smaller, &seen, None, (width, height))?;
-        }
+            let size = (width, height);
+            self.smaller.picture(&smaller, &seen, None, size, format)?
+        };
+        let pixels: Vec<u8> = (0..height)
+            .flat_map(|row| shown.row(row))
+            .copied()
+            .collect();
         let mut sent = 0;
         Ok(std::iter::from_fn(move || {
-            let part = Thumbnail::part(frame, (width as u8, height as u8), &luma, sent)?;
+            let size = (width as u8, height as u8);
+            let part = Thumbnail::part(frame, size, format, &pixels, sent)?;
             sent += part.pixels.len();
             Some(part)
         }))
-    }
-
-    /// Luma of what `wanted` makes of a picture.
-    fn prepare(
-        &mut self,
-        wanted: &Preprocessing,
-        picture: &FrameView<'_>,
-        crop: Option<Rect>,
-        (width, height): (usize, usize),
-    ) -> Result<Vec<u8>, ImageError> {
-        let plan = wanted.plan(picture, crop, (width, height))?;
-        self.scratch.resize(plan.scratch_length(), 0);
-        let mut luma = vec![0.0; width * height];
-        plan.run(picture, &mut self.scratch, &mut luma)?;
-        let level = |luma: &f32| (luma * 255.0).round() as u8;
-        Ok(luma.iter().map(level).collect())
     }
 
     /// Counts a picture that there was no room for.
@@ -86,26 +94,67 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn parts_join_to_the_picture_that_the_model_sees() {
+    fn sent(
+        format: Option<PixelFormat>,
+        preprocessing: Preprocessing,
+        picture: &FrameView<'_>,
+        size: (usize, usize),
+    ) -> (Vec<Thumbnail>, Vec<u8>) {
         let settings = Settings {
             passes: 1,
             adaptive: None,
             block: 1,
-            preprocessing: Preprocessing::grey(Normalisation::MNIST),
+            preprocessing,
             crop: None,
             thresholds: Thresholds::OFF,
         };
-        let luma: Vec<u8> = (0..28 * 28).map(|pixel| (pixel % 256) as u8).collect();
-        let picture = FrameView::grey(28, 28, &luma).expect("whole");
-        let mut thumbnails = Thumbnails::default();
-        let parts = thumbnails.parts(7, &picture, (28, 28), &settings);
-        let mut whole = vec![0; luma.len()];
-        for part in parts.expect("resized") {
+        let mut thumbnails = Thumbnails::new(format);
+        let parts = thumbnails.parts(7, picture, size, &settings);
+        let parts: Vec<_> = parts.expect("resized").collect();
+        let mut whole = vec![0; parts[0].whole()];
+        for part in &parts {
             assert_eq!(part.frame, 7);
             whole[part.place().expect("inside")].copy_from_slice(&part.pixels);
         }
-        assert_eq!(whole, luma);
+        (parts, whole)
+    }
+
+    #[test]
+    fn parts_join_to_the_picture_that_the_model_sees() {
+        let bytes: Vec<u8> = (0..28 * 28 * 3).map(|byte| (byte % 251) as u8).collect();
+        let grey = FrameView::grey(28, 28, &bytes).expect("whole");
+        let of_grey = Preprocessing::grey(Normalisation::MNIST);
+        let (_, whole) = sent(None, of_grey, &grey, (28, 28));
+        assert_eq!(whole, bytes[..28 * 28]);
+        let colour = FrameView::new(PixelFormat::Rgb8, 28, 28, 84, &bytes).expect("whole");
+        // As people see it, whatever the order of the model's planes.
+        let of_colour = Preprocessing {
+            channels: shared::image::Channels::Bgr,
+            ..of_grey
+        };
+        let (_, whole) = sent(None, of_colour, &colour, (28, 28));
+        assert_eq!(whole, bytes);
+    }
+
+    #[test]
+    fn colours_cost_as_many_bytes_as_their_format_has() {
+        let bytes = [200, 100, 50].repeat(32 * 32);
+        let picture = FrameView::new(PixelFormat::Rgb8, 32, 32, 96, &bytes).expect("whole");
+        let of_colour = Preprocessing {
+            channels: shared::image::Channels::Rgb,
+            ..Preprocessing::default()
+        };
+        for (format, parts, first) in [
+            (PixelFormat::Grey8, 6, &[124][..]),
+            (PixelFormat::Rgb565, 11, &[0x26, 0xc3]),
+            (PixelFormat::Rgb8, 16, &[200, 100, 50]),
+        ] {
+            let (sent, whole) = sent(Some(format), of_colour, &picture, (32, 32));
+            assert_eq!((sent.len(), &whole[..first.len()]), (parts, first));
+            // A picture that is too large to be sent keeps its colours.
+            let (small, whole) = self::sent(Some(format), of_colour, &picture, (192, 192));
+            assert_eq!((small[0].width, &whole[..first.len()]), (96, first));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use device::serial::nonce;
+use shared::image::FrameView;
 use shared::wire::message::{Hello, Message, NoticeCode, Report, SCHEMA_HASH};
 use shared::wire::request::{FramePart, Greeting, Request};
 use shared::wire::seal::MAX_SEALED;
@@ -213,17 +214,15 @@ impl<L: Read + Write> Board<L> {
         }
     }
 
-    /// Has frame number `frame` judged: `width` columns, `pixels` row-major. Messages that come
-    /// meanwhile, and the answer, are given to `heard`; an answer to another frame, which came too
+    /// Has a picture judged as frame number `frame`. Messages that come meanwhile, and the answer, are given to `heard`; an answer to another frame, which came too
     /// late or twice, is not.
     pub(super) fn judge(
         &mut self,
         frame: u32,
-        width: u16,
-        pixels: &[u8],
+        picture: &FrameView<'_>,
         heard: &mut Heard<'_>,
     ) -> anyhow::Result<Answer> {
-        let parts: Vec<_> = FramePart::split(frame, width, pixels)
+        let parts: Vec<_> = FramePart::split(frame, picture)
             .map(Request::Frame)
             .collect();
         let first = Instant::now();

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use device::engine::Engine;
 use device::inference::{Outcome, Timing};
 use device::session::{LinuxInference, MAX_CLASSES, Options, Session};
-use shared::image::FrameView;
+use shared::image::{FrameView, Geometry};
 use shared::uncertainty::PassAccumulator;
 use shared::wire::message::{Hello, Report};
 
@@ -54,8 +54,11 @@ impl Check {
             path.display()
         );
         let classes = session.inference.engine().classes();
+        let mut inference = session.inference;
+        // As on the board, which is sent what its model sees.
+        inference.set_geometry(Geometry::Stretch);
         Ok(Self {
-            inference: session.inference,
+            inference,
             accumulator: Box::new(PassAccumulator::new(classes)?),
             logits: vec![0.0; BLOCK as usize * classes],
             passes,

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::image::FrameStatistics;
+use shared::image::{FrameStatistics, FrameView};
 use shared::triage::{Causes, Thresholds};
 use shared::wire::delivery::Guarantee;
 use shared::wire::frame::{MAX_FRAME, encode};
@@ -93,6 +93,10 @@ fn board<F: FnMut(u32, &Request) -> Vec<Message>>(
     board
 }
 
+fn picture(pixels: &[u8; 4]) -> FrameView<'_> {
+    FrameView::grey(2, 2, pixels).expect("whole")
+}
+
 fn hello(model: u32) -> Message {
     Message::Hello(Hello {
         schema: SCHEMA_HASH,
@@ -109,6 +113,7 @@ fn hello(model: u32) -> Message {
         epoch: 0,
         challenge: 0,
         guarantee: Guarantee::Once,
+        preprocessing: None,
     })
 }
 
@@ -156,7 +161,7 @@ fn judged<F: FnMut(u32, &Request) -> Vec<Message>>(
 ) -> Vec<u32> {
     let mut shown = Vec::new();
     for frame in 0..frames {
-        let answer = board.judge(frame, 2, &[1, 2, 3, 4], &mut |packet, _| {
+        let answer = board.judge(frame, &picture(&[1, 2, 3, 4]), &mut |packet, _| {
             if let Message::Report(report) = &packet.message {
                 shown.push(report.frame);
             }
@@ -207,7 +212,7 @@ fn a_frame_is_sent_four_times_and_then_given_up() {
         0 => vec![hello(7)],
         _ => vec![],
     });
-    let answer = board.judge(5, 2, &[0; 4], &mut |_, _| Ok(()));
+    let answer = board.judge(5, &picture(&[0; 4]), &mut |_, _| Ok(()));
     assert!(matches!(answer, Ok(Answer::Silence)), "{answer:?}");
     assert_eq!((board.requests, board.resends), (5, 3));
 }
@@ -218,7 +223,7 @@ fn a_board_that_becomes_another_is_not_believed() {
         0 => vec![hello(7)],
         _ => vec![hello(8)],
     });
-    let answer = board.judge(0, 2, &[0; 4], &mut |_, _| Ok(()));
+    let answer = board.judge(0, &picture(&[0; 4]), &mut |_, _| Ok(()));
     let error = answer.expect_err("another model");
     assert!(error.to_string().contains("not what it was"), "{error}");
 }

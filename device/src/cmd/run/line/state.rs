@@ -169,7 +169,7 @@ pub(super) fn push<T>(list: &mut VecDeque<T>, most: usize, item: T) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::image::FrameStatistics;
+    use shared::image::{FrameStatistics, PixelFormat};
     use shared::triage::{Cause, Thresholds};
     use shared::wire::delivery::Guarantee;
     use shared::wire::message::{SCHEMA_HASH, shortened};
@@ -190,6 +190,7 @@ mod tests {
             epoch: 1,
             challenge: 0,
             guarantee: Guarantee::Once,
+            preprocessing: None,
         };
         State::new(hello, None)
     }
@@ -198,7 +199,7 @@ mod tests {
         let luma = [7; 96 * 96];
         let mut offset = 0;
         let part = || {
-            let part = Thumbnail::part(frame, (96, 96), &luma, offset)?;
+            let part = Thumbnail::part(frame, (96, 96), PixelFormat::Grey8, &luma, offset)?;
             offset += part.pixels.len();
             Some(part)
         };

@@ -65,6 +65,13 @@ enum Message {
     SparseTensor,
     Value,
     Type,
+    /// Of a tensor, sparse or not.
+    TensorType,
+    /// Of a sequence of values, or of one that may be absent.
+    ElementType,
+    MapType,
+    Shape,
+    Dimension,
     /// Of names and numbers alone.
     Entry,
 }
@@ -94,7 +101,15 @@ impl Message {
             }
             (Self::Graph, 15) | (Self::Attribute, 22 | 23) => Self::SparseTensor,
             (Self::Graph, 11..=13) | (Self::Function, 12) => Self::Value,
-            (Self::Value, 2) | (Self::Attribute, 14 | 15) | (Self::Type, _) => Self::Type,
+            (Self::Value, 2)
+            | (Self::Attribute, 14 | 15)
+            | (Self::ElementType, 1)
+            | (Self::MapType, 2) => Self::Type,
+            (Self::Type, 1 | 8) => Self::TensorType,
+            (Self::Type, 4 | 9) => Self::ElementType,
+            (Self::Type, 5) => Self::MapType,
+            (Self::TensorType, 2) => Self::Shape,
+            (Self::Shape, 1) => Self::Dimension,
             (Self::Model, 8 | 14)
             | (Self::Training, 3 | 4)
             | (Self::Function, 9 | 14)
@@ -107,7 +122,8 @@ impl Message {
             | (Self::Graph, 2)
             | (Self::Function, 1 | 4..=6 | 10)
             | (Self::Attribute, 1 | 21)
-            | (Self::Value, 1) => return Name,
+            | (Self::Value, 1)
+            | (Self::Dimension, 2) => return Name,
             (Self::Tensor, 1 | 5 | 7 | 11) | (Self::Attribute, 8) | (Self::SparseTensor, 3) => {
                 return Packed;
             }

@@ -6,6 +6,8 @@ use crate::engine::proof::prove;
 use crate::engine::tract::TractEngine;
 use crate::onnx::{Idle, Liveness, Model};
 use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::dimension;
+use tract_onnx::pb::type_proto;
 
 const X: [f32; 4] = [0.5, -1.0, 2.0, 0.25];
 
@@ -292,4 +294,31 @@ fn softmax_at_the_end_is_cut_off() {
     // Softmax over the batch is no such thing, and mixes the passes.
     let message = refusal(&with(&[("Softmax", Some(0))]));
     assert!(message.contains("neither logits nor"), "{message}");
+}
+
+/// The first byte of some of these reads as the start of a group, which is how PyTorch and others name a
+/// batch that is left open.
+#[test]
+fn an_open_batch_may_have_any_name() {
+    for name in [
+        "s77", "s0", "dynamic", "samples", "x_dim", "4*batch", "N", "größe",
+    ] {
+        let mut build = smallest(13, Form::Initializers, 0.5);
+        let graph = build.model.graph.as_mut().expect("a graph");
+        let types = graph.input.iter_mut().chain(&mut graph.output);
+        let mut renamed = 0;
+        for value in types.filter_map(|value| value.r#type.as_mut()) {
+            let Some(type_proto::Value::TensorType(tensor)) = &mut value.value else {
+                continue;
+            };
+            for dim in tensor.shape.iter_mut().flat_map(|shape| &mut shape.dim) {
+                if let Some(dimension::Value::DimParam(param)) = &mut dim.value {
+                    name.clone_into(param);
+                    renamed += 1;
+                }
+            }
+        }
+        assert!(renamed > 0);
+        check(&load(&build));
+    }
 }

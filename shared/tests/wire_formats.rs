@@ -17,7 +17,7 @@ use support::{hello, notice, performance, report, statistics, thumbnail};
 /// hosts no longer understand each other, which the version must say.
 #[test]
 fn the_messages_are_those_of_version_4() {
-    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (4, 0xDDCA_F247_2718_0306));
+    assert_eq!((PROTOCOL_VERSION, SCHEMA_HASH), (4, 0x874C_A98F_FBF4_DEFC));
 }
 
 #[test]

@@ -213,7 +213,7 @@ impl Firmware {
             epoch: if self.seal.is_some() { self.epoch } else { 0 },
             challenge: 0,
             guarantee: Guarantee::Once,
-            preprocessing: Some(self.preprocessing),
+            preprocessing: self.preprocessing.to_bytes().into(),
         })
     }
 

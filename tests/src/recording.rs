@@ -38,7 +38,7 @@ pub fn recording(path: &Path, frames: u8) {
         epoch: 0,
         challenge: 0,
         guarantee: Guarantee::Once,
-        preprocessing: None,
+        preprocessing: [].into_iter().collect(),
     }));
     for frame in 0..frames {
         let flagged = frame % 4 == 3;

@@ -203,7 +203,7 @@ fn colours_are_judged_as_on_this_machine() {
         let mut emulated = Emulated::start("mps2-an386", &features, Some(&plan));
         let hello = emulated.find(hello);
         assert_eq!(hello.input, [3, SIDE as u16, SIDE as u16]);
-        let preprocessing = hello.preprocessing.expect("told");
+        let preprocessing = hello.sees().expect("told");
         assert_eq!(preprocessing.channels, Channels::Rgb);
         assert_eq!(preprocessing.interpolation, Interpolation::Bilinear);
         for ((frame, picture), expected) in (0..).zip(&views).zip(expected) {

@@ -133,7 +133,7 @@ impl Speaker {
             epoch: 0,
             challenge: 0,
             guarantee: Guarantee::Once,
-            preprocessing: Some(Preprocessing::grey(Normalisation::MNIST)),
+            preprocessing: Preprocessing::grey(Normalisation::MNIST).to_bytes().into(),
         }));
     }
 

@@ -180,7 +180,7 @@ impl Input {
             (1..=MOST_PIXELS).contains(&pixels),
             "the device's model takes pictures of {width}x{height} pixels; 1 to {MOST_PIXELS} can be sent over a serial line"
         );
-        let wanted = hello.preprocessing.context(
+        let wanted = hello.sees().context(
             "the device does not say what its model sees of pictures: update its firmware",
         )?;
         Ok(Self {

@@ -419,8 +419,7 @@ pub fn sees(hello: &Hello) -> Option<String> {
         height,
         width,
     };
-    let wanted = hello.preprocessing.as_ref()?;
-    Some(InWords(wanted, shape).to_string())
+    Some(InWords(&hello.sees()?, shape).to_string())
 }
 
 /// Frames since monitoring began.
@@ -523,7 +522,7 @@ mod tests {
             epoch: 0,
             challenge: 0,
             guarantee: Guarantee::Once,
-            preprocessing: None,
+            preprocessing: [].into_iter().collect(),
         })
     }
 

@@ -3,11 +3,10 @@
 use core::fmt;
 use core::str::FromStr;
 
-use postcard_schema::Schema;
 use serde::{Deserialize, Serialize};
 
 /// The planes of a model's input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Schema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Channels {
     /// Luma, in every plane there is.
@@ -38,7 +37,7 @@ impl Channels {
 }
 
 /// How a picture, or the part of it that is looked at, meets the model's input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Schema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Geometry {
     /// The largest centred part of the input's aspect ratio, to the nearest pixel: nothing is
@@ -108,7 +107,7 @@ impl FromStr for Geometry {
 }
 
 /// How pixels become fewer or more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Schema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Interpolation {
     /// A shrinking axis averages the area that each value covers; a growing one interpolates linearly
@@ -140,7 +139,7 @@ impl Interpolation {
 }
 
 /// What black and white are, before mean and standard deviation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Schema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ValueRange {
     /// 0 and 1.

@@ -200,7 +200,7 @@ impl<'a> FrameView<'a> {
 }
 
 /// A program that knows no colours has one format, and no code for others.
-const fn known(format: PixelFormat) -> PixelFormat {
+pub(super) const fn known(format: PixelFormat) -> PixelFormat {
     if cfg!(feature = "colour") {
         format
     } else {

@@ -59,6 +59,9 @@ impl Geometry {
                 axes.down.first = half_even(to_height - height);
                 Ok((whole, axes, all))
             }
+            // As a frame is that was brought to the input elsewhere.
+            #[cfg(not(feature = "resample"))]
+            _ if (whole.width, whole.height) == (width, height) => filled(whole),
             #[cfg(not(feature = "resample"))]
             _ => Err(ImageError::NotBuilt {
                 feature: "resample",

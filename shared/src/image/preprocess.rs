@@ -1,11 +1,8 @@
 //! The one function that makes a model's input of a picture.
 
-use postcard_schema::Schema;
-use serde::{Deserialize, Serialize};
-
 #[cfg(feature = "resample")]
 use super::antialias::Kernel;
-use super::frame::check_size;
+use super::frame::{check_size, known};
 use super::place::{Region, inside};
 use super::resample::{Method, Resampler};
 use super::{
@@ -33,7 +30,7 @@ pub const MAX_CHANNELS: usize = 4;
 /// assert_eq!(input, [50.0, 40.0]);
 /// # Ok::<(), shared::image::ImageError>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, Schema)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Preprocessing {
     /// Which planes there are.
     pub channels: Channels,
@@ -84,15 +81,78 @@ impl Preprocessing {
         }
     };
 
+    /// Bytes of [`Preprocessing::to_bytes`].
+    pub const BYTES: usize = 8 * MAX_CHANNELS + 6;
+
+    /// As plan files and greetings hold it: mean and standard deviation of each plane (`f32`, little-endian);
+    /// a byte each for channels, geometry, interpolation and range, which is the place in `ALL`, or that of
+    /// the variant; and the geometry's value (`u16`).
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let (geometry, value) = match self.geometry {
+            Geometry::CenterCrop => (0, 0),
+            Geometry::Stretch => (1, 0),
+            Geometry::Letterbox(value) => (2, u16::from(value)),
+            Geometry::ShortSide(side) => (3, side),
+        };
+        let mut bytes = [0; Self::BYTES];
+        let (planes, choices) = bytes.split_at_mut(8 * MAX_CHANNELS);
+        for (place, plane) in planes.chunks_exact_mut(8).zip(&self.normalisation) {
+            place[..4].copy_from_slice(&plane.mean.to_le_bytes());
+            place[4..].copy_from_slice(&plane.standard_deviation.to_le_bytes());
+        }
+        let [low, high] = value.to_le_bytes();
+        choices.copy_from_slice(&[
+            self.channels as u8,
+            geometry,
+            self.interpolation as u8,
+            self.range as u8,
+            low,
+            high,
+        ]);
+        bytes
+    }
+
+    /// Reads what [`Preprocessing::to_bytes`] wrote; `None` if there is no such choice.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Option<Self> {
+        let (planes, choices) = bytes.split_at(8 * MAX_CHANNELS);
+        let mut normalisation = [Normalisation::IDENTITY; MAX_CHANNELS];
+        for (plane, numbers) in normalisation
+            .iter_mut()
+            .zip(planes.as_chunks::<4>().0.chunks(2))
+        {
+            plane.mean = f32::from_le_bytes(numbers[0]);
+            plane.standard_deviation = f32::from_le_bytes(numbers[1]);
+        }
+        let &[channels, geometry, interpolation, range, low, high] = choices else {
+            return None;
+        };
+        let value = u16::from_le_bytes([low, high]);
+        Some(Self {
+            channels: Channels::ALL.get(usize::from(channels))?.1,
+            geometry: match geometry {
+                0 => Geometry::CenterCrop,
+                1 => Geometry::Stretch,
+                2 => Geometry::Letterbox(u8::try_from(value).ok()?),
+                3 => Geometry::ShortSide(value),
+                _ => return None,
+            },
+            interpolation: Interpolation::ALL.get(usize::from(interpolation))?.1,
+            range: ValueRange::ALL.get(usize::from(range))?.1,
+            normalisation,
+        })
+    }
+
     /// The form in which pictures serve without a loss: colours are not taken along for a model that does not
     /// see them.
     #[must_use]
     pub const fn pixel_format(&self) -> PixelFormat {
-        if self.channels.is_colour() {
+        known(if self.channels.is_colour() {
             PixelFormat::Rgb8
         } else {
             PixelFormat::Grey8
-        }
+        })
     }
 
     /// What `channels` of a picture the model sees, for people to look at: in values of 0 to 1, without mean

@@ -181,7 +181,7 @@ fn first<'a, T: Copy + Into<u64> + 'a>(
 }
 
 /// The affine map from a plane's values to what the model was trained on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Schema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Normalisation {
     /// Subtracted first.
     pub mean: f32,

@@ -24,7 +24,7 @@ use super::older;
 use super::reception::{LinkCounters, Reception};
 use super::seal::SEALED;
 use super::{CRC, EncodeError, FrameError, crc32};
-use crate::image::MAX_CHANNELS;
+use crate::image::Preprocessing;
 use crate::triage::Cause;
 
 pub(super) const CRC_BYTES: usize = 4;
@@ -66,7 +66,7 @@ const MAX_MESSAGE: usize = 1
     + (1 + 16 * 17)
     + (5 + 10 + 4 * Cause::ALL.len())
     + (10 + 10 + 1)
-    + (1 + 1 + 4 + 1 + 1 + 8 * MAX_CHANNELS);
+    + (1 + Preprocessing::BYTES);
 
 /// Bytes of the longest frame of a message, its delimiter included.
 pub const MAX_FRAME: usize = longest_frame(MAX_MESSAGE);

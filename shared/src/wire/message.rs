@@ -102,11 +102,18 @@ pub struct Hello {
     pub challenge: u64,
     /// What is promised about flagged reports.
     pub guarantee: Guarantee,
-    /// What becomes of a picture before the model sees it; versions before 4 do not tell.
-    pub preprocessing: Option<Preprocessing>,
+    /// What becomes of a picture before the model sees it, as [`Preprocessing::to_bytes`] writes it; empty
+    /// from versions before 4.
+    pub preprocessing: Vec<u8, { Preprocessing::BYTES }>,
 }
 
 impl Hello {
+    /// What becomes of a picture before the model sees it, if that is told.
+    #[must_use]
+    pub fn sees(&self) -> Option<Preprocessing> {
+        Preprocessing::from_bytes(self.preprocessing.as_array()?)
+    }
+
     /// Whether the same device speaks, with the same model and settings: perhaps after another start,
     /// or to somebody else.
     #[must_use]

@@ -177,7 +177,7 @@ impl From<Hello2> for Hello {
             epoch: 0,
             challenge: 0,
             guarantee: Guarantee::Once,
-            preprocessing: None,
+            preprocessing: Vec::new(),
         }
     }
 }

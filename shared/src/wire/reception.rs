@@ -34,6 +34,9 @@ pub struct LinkCounters {
 ///
 /// Until the first delimiter the receiver may have joined in the middle of a frame, so what fails
 /// to decode there is discarded without an error; after it, every failure is reported once.
+// The buffer comes first and is aligned, so that a microcontroller clears it by words: the code for bytes
+// would be there for nothing else.
+#[repr(C)]
 #[derive(Debug, Clone)]
 pub(super) struct Reception<const N: usize> {
     buffer: [u8; N],

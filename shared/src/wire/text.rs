@@ -185,8 +185,8 @@ fn write_hello(line: &mut Line<'_>, seq: u32, hello: &Hello) -> fmt::Result {
         hello.challenge,
         hello.guarantee.name()
     )?;
-    match &hello.preprocessing {
-        Some(preprocessing) => write_preprocessing(line, preprocessing, channels.into()),
+    match hello.sees() {
+        Some(preprocessing) => write_preprocessing(line, &preprocessing, channels.into()),
         None => Ok(()),
     }
 }
@@ -263,7 +263,9 @@ fn read_hello(fields: &mut Fields<'_>) -> Result<Hello, FrameError> {
                 Guarantee::ALL.into_iter().find(|one| one.name() == name)
             })?
             .unwrap_or_default(),
-        preprocessing: read_preprocessing(fields)?,
+        preprocessing: read_preprocessing(fields)?
+            .map(|preprocessing| preprocessing.to_bytes().into())
+            .unwrap_or_default(),
     })
 }
 

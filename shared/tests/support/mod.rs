@@ -33,10 +33,12 @@ pub(crate) fn hello() -> Message {
         epoch: 0x0123_4567_89AB_CDEF,
         challenge: 7,
         guarantee: Guarantee::Durable,
-        preprocessing: Some(Preprocessing {
+        preprocessing: Preprocessing {
             geometry: Geometry::Letterbox(114),
             ..Preprocessing::grey(Normalisation::MNIST)
-        }),
+        }
+        .to_bytes()
+        .into(),
     })
 }
 
@@ -162,7 +164,7 @@ pub(crate) fn longest() -> Message {
         epoch: u64::MAX,
         challenge: u64::MAX,
         guarantee: Guarantee::Durable,
-        preprocessing: Some(Preprocessing {
+        preprocessing: Preprocessing {
             channels: Channels::Grey,
             geometry: Geometry::ShortSide(u16::MAX),
             interpolation: Interpolation::Bilinear,
@@ -171,7 +173,9 @@ pub(crate) fn longest() -> Message {
                 mean: f32::MIN,
                 standard_deviation: f32::MIN,
             }; MAX_CHANNELS],
-        }),
+        }
+        .to_bytes()
+        .into(),
     })
 }
 
@@ -267,7 +271,9 @@ fn any_hello() -> impl Strategy<Value = Message> {
                     epoch,
                     challenge,
                     guarantee,
-                    preprocessing,
+                    preprocessing: preprocessing
+                        .map(|told: Preprocessing| told.to_bytes().into())
+                        .unwrap_or_default(),
                 })
             },
         )

@@ -5,7 +5,9 @@ use core::fmt;
 use device::engine::Engine as _;
 use device::engine::micro::{self, Micro, MicroError, PlanFile, PlanFileError};
 use device::inference::{Buffers, Inference, Settings, Timing};
-use shared::image::{FrameView, Geometry};
+use shared::image::FrameView;
+#[cfg(feature = "resample")]
+use shared::image::Geometry;
 use shared::wire::delivery::Guarantee;
 use shared::wire::message::{
     Hello, MAX_LABELS, Notice, NoticeCode, Report, SCHEMA_HASH, shortened,
@@ -24,8 +26,6 @@ type Number = micro::F32;
 #[derive(Debug)]
 pub(crate) struct Judge<'m> {
     inference: Inference<Engine<'m>, &'m mut [f32], CLASSES>,
-    /// How the camera's pictures meet the model's input.
-    geometry: Geometry,
 }
 
 /// Where a picture comes from.
@@ -51,11 +51,7 @@ impl<'m> Judge<'m> {
         // One after the other: together they would take twice the stack.
         let (plan, settings, parts) = prepare(bytes, memory)?;
         let inference = join(plan, settings, parts.engine, parts.buffers)?;
-        let judge = Self {
-            geometry: inference.settings().preprocessing.geometry,
-            inference,
-        };
-        Ok((judge, parts.pixels))
+        Ok((Self { inference }, parts.pixels))
     }
 
     /// The greeting of a device of this name.
@@ -79,7 +75,10 @@ impl<'m> Judge<'m> {
             epoch: 0,
             challenge: 0,
             guarantee: Guarantee::Once,
-            preprocessing: plan.preprocessing(),
+            preprocessing: plan
+                .preprocessing_bytes()
+                .map(|bytes| (*bytes).into())
+                .unwrap_or_default(),
         }
     }
 
@@ -96,10 +95,17 @@ impl<'m> Judge<'m> {
         picture: &FrameView<'_>,
         origin: Origin,
     ) -> Result<Report, Notice> {
+        // Without this feature, what has the input's size is taken as it is in any case.
+        #[cfg(feature = "resample")]
         self.inference.set_geometry(match origin {
             Origin::Line => Geometry::Stretch,
-            Origin::Camera => self.geometry,
+            Origin::Camera => {
+                let wanted = self.inference.engine().plan().preprocessing();
+                wanted.unwrap_or_default().geometry
+            }
         });
+        #[cfg(not(feature = "resample"))]
+        let _ = origin;
         self.inference
             .judge(frame, picture)
             .map(|outcome| {

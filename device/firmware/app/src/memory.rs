@@ -83,7 +83,11 @@ impl Memory {
                 // The engine has room for it.
                 input: &mut [],
                 // Frames from the line have the size of the input; a camera's may need what is left.
-                scratch: bytemuck::cast_slice_mut(rest),
+                scratch: if cfg!(feature = "resample") {
+                    bytemuck::cast_slice_mut(rest)
+                } else {
+                    &mut []
+                },
                 logits: bytemuck::cast_slice_mut(logits),
                 record: bytemuck::cast_slice_mut(record),
             },

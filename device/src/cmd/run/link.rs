@@ -416,6 +416,6 @@ fn hello(args: &Args, session: &Session) -> Hello {
         epoch: nonce(),
         challenge: 0,
         guarantee: Guarantee::Once,
-        preprocessing: Some(settings.preprocessing),
+        preprocessing: settings.preprocessing.to_bytes().into(),
     }
 }

@@ -5,9 +5,7 @@
 
 use core::fmt;
 
-use shared::image::{
-    Channels, Geometry, ImageError, Interpolation, Normalisation, Preprocessing, ValueRange,
-};
+use shared::image::{ImageError, Preprocessing};
 use shared::mask::KeepProbability;
 use shared::stopping::Delta;
 use shared::triage::Thresholds;
@@ -32,6 +30,8 @@ pub(super) const SCHEMA: u32 = crc32(LAYOUT.as_bytes());
 pub(super) const UNCOVERED: usize = 16;
 /// Bytes before the labels.
 pub(super) const HEADER: usize = 148;
+/// Where in it [`Preprocessing`] lies.
+const PREPROCESSING: usize = 100;
 /// Bytes of a label.
 pub(super) const LABEL: usize = 16;
 /// Bytes of a site.
@@ -406,27 +406,13 @@ impl<'a> PlanFile<'a> {
     /// What becomes of a picture before the network sees it; `None` only of a plan that was never checked.
     #[must_use]
     pub fn preprocessing(&self) -> Option<Preprocessing> {
-        let mut reader = self.at(100);
-        let normalisation = [(); MAX_CHANNELS].map(|()| Normalisation {
-            mean: reader.f32(),
-            standard_deviation: reader.f32(),
-        });
-        let [channels, geometry, interpolation, range] = [(); 4].map(|()| usize::from(reader.u8()));
-        let value = reader.u16();
-        let geometry = match geometry {
-            0 => Geometry::CenterCrop,
-            1 => Geometry::Stretch,
-            2 => Geometry::Letterbox(u8::try_from(value).ok()?),
-            3 => Geometry::ShortSide(value),
-            _ => return None,
-        };
-        Some(Preprocessing {
-            channels: Channels::ALL.get(channels)?.1,
-            geometry,
-            interpolation: Interpolation::ALL.get(interpolation)?.1,
-            range: ValueRange::ALL.get(range)?.1,
-            normalisation,
-        })
+        Preprocessing::from_bytes(self.preprocessing_bytes()?)
+    }
+
+    /// The same as the file has it, and as a greeting tells it.
+    #[must_use]
+    pub fn preprocessing_bytes(&self) -> Option<&'a [u8; Preprocessing::BYTES]> {
+        self.bytes.get(PREPROCESSING..)?.first_chunk()
     }
 
     /// Names of the classes, as far as there are any, cut to 16 bytes.

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use shared::image::{Geometry, Preprocessing};
+use shared::image::Preprocessing;
 use shared::mask::KeepProbability;
 use shared::stopping::Delta;
 use shared::triage::{Cause, Thresholds};
@@ -131,25 +131,7 @@ impl Image<'_> {
         for cause in Cause::ALL {
             covered.extend(limits[cause.index()].1.to_le_bytes());
         }
-        let wanted = &about.preprocessing;
-        for normalisation in wanted.normalisation {
-            covered.extend(normalisation.mean.to_le_bytes());
-            covered.extend(normalisation.standard_deviation.to_le_bytes());
-        }
-        let (geometry, value) = match wanted.geometry {
-            Geometry::CenterCrop => (0, 0),
-            Geometry::Stretch => (1, 0),
-            Geometry::Letterbox(value) => (2, u16::from(value)),
-            Geometry::ShortSide(side) => (3, side),
-        };
-        // The places in `ALL`, by which they are read.
-        covered.extend([
-            wanted.channels as u8,
-            geometry,
-            wanted.interpolation as u8,
-            wanted.range as u8,
-        ]);
-        covered.extend(value.to_le_bytes());
+        covered.extend(about.preprocessing.to_bytes());
         covered.extend([0; 2]);
         covered.extend(u32::try_from(at).ok()?.to_le_bytes());
         covered.extend(u32::try_from(self.weights.len()).ok()?.to_le_bytes());

@@ -113,7 +113,7 @@ fn hello(model: u32) -> Message {
         epoch: 0,
         challenge: 0,
         guarantee: Guarantee::Once,
-        preprocessing: None,
+        preprocessing: [].into_iter().collect(),
     })
 }
 

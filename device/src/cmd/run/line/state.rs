@@ -190,7 +190,7 @@ mod tests {
             epoch: 1,
             challenge: 0,
             guarantee: Guarantee::Once,
-            preprocessing: None,
+            preprocessing: heapless::Vec::new(),
         };
         State::new(hello, None)
     }

@@ -560,7 +560,20 @@ mod tests {
                 Err(Corrupt),
                 "{length}"
             );
+            // Some cameras close what they have lost the end of.
+            let closed = [&file[..length], b"\xff\xd9"].concat();
+            assert_eq!(
+                form.convert([&closed, &[]], &mut luma),
+                Err(Corrupt),
+                "{length}"
+            );
         }
+        let without_mark = &file[..file.len() - 2];
+        assert_eq!(
+            form.convert([without_mark, &[]], &mut luma),
+            Ok(()),
+            "the end mark alone is missing"
+        );
         let mut other = file.clone();
         other[0] = 0;
         assert_eq!(form.convert([&other, &[]], &mut luma), Err(Corrupt));

@@ -45,7 +45,7 @@ pub(crate) fn camera(bytes: &[u8]) {
         height,
         strides: [stride, stride / 2],
         encoding: Encoding {
-            matrix: [Matrix::Bt601, Matrix::Bt709, Matrix::Bt2020][usize::from(choice % 3)],
+            matrix: Matrix::ALL[usize::from(choice) % Matrix::ALL.len()],
             limited: choice & 0x10 != 0,
         },
         range: match choice >> 5 & 3 {
@@ -55,7 +55,7 @@ pub(crate) fn camera(bytes: &[u8]) {
         },
         wanted: wanted(choice),
     };
-    let mut converter = Converter::new(about);
+    let converter = Converter::new(about);
     let mut pixels = Vec::new();
     let (luma, chroma) = frame.split_at(frame.len() / 3 * 2);
     for planes in [[frame, &[]], [luma, chroma]] {

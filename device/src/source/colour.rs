@@ -5,6 +5,8 @@
 //! the way in: a video of limited range (16 to 235) is expanded, and of a source that encodes by
 //! Rec. 709, as high-definition video does, the luma is that of the colour which it means.
 
+use std::fmt;
+
 use shared::image::luma;
 
 /// With which weights luma and colour differences were made.
@@ -17,6 +19,23 @@ pub enum Matrix {
     Bt709,
     /// ITU-R BT.2020: ultra-high-definition video.
     Bt2020,
+    /// SMPTE 240M: high-definition video before BT.709.
+    Smpte240m,
+}
+
+impl Matrix {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Bt601, Self::Bt709, Self::Bt2020, Self::Smpte240m];
+
+    /// What red and blue count in luma; green counts the rest.
+    const fn red_and_blue(self) -> (f64, f64) {
+        match self {
+            Self::Bt601 => (0.299, 0.114),
+            Self::Bt709 => (0.2126, 0.0722),
+            Self::Bt2020 => (0.2627, 0.0593),
+            Self::Smpte240m => (0.212, 0.087),
+        }
+    }
 }
 
 /// How numbers stand for luma and colour differences.
@@ -26,6 +45,19 @@ pub struct Encoding {
     pub matrix: Matrix,
     /// Whether luma goes from 16 to 235, and differences from 16 to 240, instead of 0 to 255.
     pub limited: bool,
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let matrix = match self.matrix {
+            Matrix::Bt601 => "BT.601",
+            Matrix::Bt709 => "BT.709",
+            Matrix::Bt2020 => "BT.2020",
+            Matrix::Smpte240m => "SMPTE 240M",
+        };
+        let range = if self.limited { "limited" } else { "full" };
+        write!(f, "{matrix}, {range} range")
+    }
 }
 
 /// What the differences of one encoding count, in parts of 65536.
@@ -51,32 +83,26 @@ impl Encoding {
     };
 
     const fn weights(self) -> Weights {
-        const fn weights(red: f64, blue: f64, limited: bool) -> Weights {
-            const fn part(value: f64) -> i32 {
-                (value * 65_536.0 + 0.5) as i32
-            }
-            let green = 1.0 - red - blue;
-            let (black, luma, difference) = if limited {
-                (16, 255.0 / 219.0, 255.0 / 224.0)
-            } else {
-                (0, 1.0, 1.0)
-            };
-            let (from_red, from_blue) = (2.0 * (1.0 - red), 2.0 * (1.0 - blue));
-            Weights {
-                black,
-                luma: part(luma),
-                red: part(difference * from_red),
-                green: [
-                    part(difference * from_blue * blue / green),
-                    part(difference * from_red * red / green),
-                ],
-                blue: part(difference * from_blue),
-            }
+        const fn part(value: f64) -> i32 {
+            (value * 65_536.0 + 0.5) as i32
         }
-        match self.matrix {
-            Matrix::Bt601 => weights(0.299, 0.114, self.limited),
-            Matrix::Bt709 => weights(0.2126, 0.0722, self.limited),
-            Matrix::Bt2020 => weights(0.2627, 0.0593, self.limited),
+        let (red, blue) = self.matrix.red_and_blue();
+        let green = 1.0 - red - blue;
+        let (black, luma, difference) = if self.limited {
+            (16, 255.0 / 219.0, 255.0 / 224.0)
+        } else {
+            (0, 1.0, 1.0)
+        };
+        let (from_red, from_blue) = (2.0 * (1.0 - red), 2.0 * (1.0 - blue));
+        Weights {
+            black,
+            luma: part(luma),
+            red: part(difference * from_red),
+            green: [
+                part(difference * from_blue * blue / green),
+                part(difference * from_red * red / green),
+            ],
+            blue: part(difference * from_blue),
         }
     }
 
@@ -167,15 +193,9 @@ impl Formula {
 mod tests {
     use super::*;
 
-    const ALL: [Matrix; 3] = [Matrix::Bt601, Matrix::Bt709, Matrix::Bt2020];
-
     /// `[Y, Cb, Cr]` of a colour, by the formula of the recommendations.
     fn encode(encoding: Encoding, colour: [u8; 3]) -> [f64; 3] {
-        let (red, blue) = match encoding.matrix {
-            Matrix::Bt601 => (0.299, 0.114),
-            Matrix::Bt709 => (0.2126, 0.0722),
-            Matrix::Bt2020 => (0.2627, 0.0593),
-        };
+        let (red, blue) = encoding.matrix.red_and_blue();
         let [r, g, b] = colour.map(|part| f64::from(part) / 255.0);
         let y = red * r + (1.0 - red - blue) * g + blue * b;
         let cb = (b - y) / (2.0 * (1.0 - blue));
@@ -189,11 +209,7 @@ mod tests {
 
     /// The same the other way, not rounded before its end.
     fn decode(encoding: Encoding, colour: [u8; 3]) -> [f64; 3] {
-        let (red, blue) = match encoding.matrix {
-            Matrix::Bt601 => (0.299, 0.114),
-            Matrix::Bt709 => (0.2126, 0.0722),
-            Matrix::Bt2020 => (0.2627, 0.0593),
-        };
+        let (red, blue) = encoding.matrix.red_and_blue();
         let [y, cb, cr] = colour.map(f64::from);
         let (y, cb, cr) = if encoding.limited {
             (
@@ -213,7 +229,7 @@ mod tests {
     #[test]
     fn known_colours_are_exact() {
         for (limited, black, white) in [(false, 0, 255), (true, 16, 235)] {
-            for matrix in ALL {
+            for matrix in Matrix::ALL {
                 let encoding = Encoding { matrix, limited };
                 assert_eq!(encoding.rgb([black, 128, 128]), [0; 3]);
                 assert_eq!(encoding.rgb([white, 128, 128]), [255; 3]);
@@ -233,7 +249,7 @@ mod tests {
 
     #[test]
     fn every_colour_is_within_one_of_exact_arithmetic() {
-        for matrix in ALL {
+        for matrix in Matrix::ALL {
             for limited in [false, true] {
                 let encoding = Encoding { matrix, limited };
                 for y in (0..=255).step_by(5) {
@@ -261,7 +277,7 @@ mod tests {
             [17, 99, 60],
             [128; 3],
         ] {
-            for matrix in ALL {
+            for matrix in Matrix::ALL {
                 for limited in [false, true] {
                     let encoding = Encoding { matrix, limited };
                     let sent = encode(encoding, colour).map(|part| part.round() as u8);

@@ -1,14 +1,10 @@
 //! What cameras send, as luma or as red, green and blue.
 
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
-
 use shared::image::{PixelFormat, luma};
 
 use super::colour::{self, Encoding};
 use super::format::{CameraFormat, GreyRange};
+use super::jpeg;
 
 /// A frame that does not hold what its form promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +51,6 @@ impl Conversion {
 pub struct Converter {
     about: Conversion,
     formula: colour::Formula,
-    /// A JPEG picture with its tables.
-    jpeg: Vec<u8>,
 }
 
 impl Converter {
@@ -85,7 +79,6 @@ impl Converter {
         Self {
             about,
             formula: about.encoding.formula(),
-            jpeg: Vec::new(),
         }
     }
 
@@ -105,7 +98,7 @@ impl Converter {
     ///
     /// # Errors
     /// If the frame does not hold what its form promises.
-    pub fn convert(&mut self, planes: [&[u8]; 2], pixels: &mut Vec<u8>) -> Result<(), Corrupt> {
+    pub fn convert(&self, planes: [&[u8]; 2], pixels: &mut Vec<u8>) -> Result<(), Corrupt> {
         let Conversion {
             format,
             width,
@@ -118,7 +111,7 @@ impl Converter {
             return Ok(());
         }
         if format == CameraFormat::Mjpeg {
-            return self.decode(planes[0], pixels);
+            return jpeg::decode_frame(planes[0], self.size(), wanted, pixels).map_err(|_| Corrupt);
         }
         let needs_chroma =
             format.is_colour() && (wanted.is_colour() || !self.formula.needs_no_colour());
@@ -162,7 +155,14 @@ impl Converter {
     fn wide(&self, bytes: &[u8], pixels: &mut [u8]) -> Result<(), Corrupt> {
         let width = self.about.width;
         let (low, high) = match self.about.range {
-            GreyRange::Full => (0, u16::MAX >> (16 - self.about.format.bits())),
+            GreyRange::Full => {
+                let bits = self.about.format.bits();
+                if self.about.encoding.limited {
+                    (16 << (bits - 8), 235 << (bits - 8))
+                } else {
+                    (0, u16::MAX >> (16 - bits))
+                }
+            }
             GreyRange::Between(low, high) => (low, high),
             GreyRange::Auto => {
                 let rows = self.rows(bytes)?.take(self.about.height);
@@ -277,40 +277,6 @@ impl Converter {
             _ => to.copy_from_slice(&self.formula.rgb(colour)),
         }
     }
-
-    fn decode(&mut self, bytes: &[u8], pixels: &mut [u8]) -> Result<(), Corrupt> {
-        /// Start of image, and the mark of pictures whose Huffman tables are the usual ones if they
-        /// have none (JPEG standard, annex K.3): many cameras leave them out.
-        const START: [u8; 11] = *b"\xff\xd8\xff\xe0\x00\x07AVI1\0";
-        // The end may be followed by zeros that fill the buffer.
-        let end = bytes.iter().rposition(|&byte| byte != 0).unwrap_or(0);
-        let picture = &bytes[..bytes.len().min(end + 1)];
-        let body = picture.strip_prefix(b"\xff\xd8").ok_or(Corrupt)?;
-        if !body.ends_with(b"\xff\xd9") {
-            return Err(Corrupt); // cut short, which a decoder would fill with grey
-        }
-        self.jpeg.clear();
-        self.jpeg.extend_from_slice(&START);
-        self.jpeg.extend_from_slice(body);
-        let space = if self.about.wanted.is_colour() {
-            ColorSpace::RGB
-        } else {
-            ColorSpace::Luma
-        };
-        let options = DecoderOptions::new_fast()
-            .jpeg_set_out_colorspace(space)
-            .set_strict_mode(true)
-            .set_max_width(self.about.width)
-            .set_max_height(self.about.height);
-        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&self.jpeg[..]), options);
-        decoder.decode_headers().map_err(|_| Corrupt)?;
-        let is_whole = decoder.dimensions() == Some(self.size())
-            && decoder.output_buffer_size() == Some(pixels.len());
-        if !is_whole {
-            return Err(Corrupt);
-        }
-        decoder.decode_into(pixels).map_err(|_| Corrupt)
-    }
 }
 
 #[cfg(test)]
@@ -409,7 +375,7 @@ mod tests {
                         limited: !is_rgb,
                     };
                     let mut pixels = Vec::new();
-                    let mut converter = Converter::new(about);
+                    let converter = Converter::new(about);
                     let planes = [&planes[0][..], &planes[1][..]];
                     assert_eq!(converter.convert(planes, &mut pixels), Ok(()));
                     let expected = if wanted == GREY {
@@ -455,6 +421,8 @@ mod tests {
             .collect();
         let mut about = Conversion::new(CameraFormat::Y10, 4, 1, GREY);
         assert_eq!(converted(about, &bytes), Ok(vec![0, 128, 255, 174]));
+        about.encoding.limited = true;
+        assert_eq!(converted(about, &bytes), Ok(vec![0, 130, 255, 185]));
         about.range = GreyRange::Between(500, 700);
         assert_eq!(converted(about, &bytes), Ok(vec![0, 15, 255, 255]));
         about.range = GreyRange::Auto;
@@ -527,7 +495,7 @@ mod tests {
     #[test]
     fn a_jpeg_frame_gives_its_luma_with_and_without_tables() {
         let (expected, file) = jpeg(40, 24);
-        let mut form = Converter::new(Conversion::new(CameraFormat::Mjpeg, 40, 24, GREY));
+        let form = Converter::new(Conversion::new(CameraFormat::Mjpeg, 40, 24, GREY));
         let mut luma = Vec::new();
         assert_eq!(form.convert([&file, &[]], &mut luma), Ok(()));
         assert_close(&luma, &expected);
@@ -577,7 +545,7 @@ mod tests {
     #[test]
     fn a_damaged_jpeg_frame_is_told() {
         let (_, file) = jpeg(64, 64);
-        let mut form = Converter::new(Conversion::new(CameraFormat::Mjpeg, 64, 64, GREY));
+        let form = Converter::new(Conversion::new(CameraFormat::Mjpeg, 64, 64, GREY));
         let mut luma = Vec::new();
         for length in [0, 1, 2, 3, 20, file.len() / 2, file.len() - 3] {
             assert_eq!(
@@ -592,11 +560,24 @@ mod tests {
                 Err(Corrupt),
                 "{length}"
             );
+            // Some cameras close what they have lost the end of.
+            let closed = [&file[..length], b"\xff\xd9"].concat();
+            assert_eq!(
+                form.convert([&closed, &[]], &mut luma),
+                Err(Corrupt),
+                "{length}"
+            );
         }
+        let without_mark = &file[..file.len() - 2];
+        assert_eq!(
+            form.convert([without_mark, &[]], &mut luma),
+            Ok(()),
+            "the end mark alone is missing"
+        );
         let mut other = file.clone();
         other[0] = 0;
         assert_eq!(form.convert([&other, &[]], &mut luma), Err(Corrupt));
-        let mut larger = Converter::new(Conversion::new(CameraFormat::Mjpeg, 64, 72, GREY));
+        let larger = Converter::new(Conversion::new(CameraFormat::Mjpeg, 64, 72, GREY));
         assert_eq!(
             larger.convert([&file, &[]], &mut luma),
             Err(Corrupt),

@@ -7,6 +7,7 @@ mod tables;
 use image::metadata::Orientation;
 use shared::image::PixelFormat;
 use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
@@ -96,15 +97,7 @@ pub(super) fn decode(bytes: &[u8], max_side: usize) -> Result<Decoded, Damage> {
         Colours::Rgb => ColorSpace::YCbCr,
         Colours::Cmyk | Colours::Ycck => ColorSpace::CMYK,
     };
-    let options = DecoderOptions::new_fast()
-        .jpeg_set_out_colorspace(space)
-        .set_strict_mode(true)
-        .set_max_width(max_side)
-        .set_max_height(max_side);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&parts.file[..]), options);
-    let decoded = decoder
-        .decode()
-        .map_err(|error| Damage::Decoder(one_line(&format!("{error:?}"))))?;
+    let decoded = parts.decoder(space).decode()?;
     let (format, pixels) = match parts.colours {
         Colours::Grey => (PixelFormat::Grey8, decoded),
         Colours::YCbCr | Colours::Rgb => (PixelFormat::Rgb8, decoded),
@@ -123,8 +116,52 @@ pub(super) fn decode(bytes: &[u8], max_side: usize) -> Result<Decoded, Damage> {
     })
 }
 
-fn one_line(text: &str) -> String {
-    text.chars().filter(|it| !it.is_control()).collect()
+/// Decodes a whole picture of a camera, of this `size`, to luma or to red, green and blue. It may be followed
+/// by zeros, which fill a buffer.
+///
+/// # Errors
+/// If it is damaged, was cut off, is of another size, or is neither grey nor Y'CbCr.
+pub(super) fn decode_frame(
+    bytes: &[u8],
+    size: (usize, usize),
+    wanted: PixelFormat,
+    pixels: &mut [u8],
+) -> Result<(), Damage> {
+    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap_or(0);
+    let parts = split(bytes.get(..=end).unwrap_or_default(), size.0.max(size.1))?;
+    let is_usual = matches!(parts.colours, Colours::Grey | Colours::YCbCr);
+    if (parts.width, parts.height) != size || !is_usual {
+        return Err(Damage::Header);
+    }
+    let space = if wanted.is_colour() {
+        ColorSpace::RGB
+    } else {
+        ColorSpace::Luma
+    };
+    let mut decoder = parts.decoder(space);
+    decoder.decode_headers()?;
+    if decoder.output_buffer_size() != Some(pixels.len()) {
+        return Err(Damage::Header);
+    }
+    Ok(decoder.decode_into(pixels)?)
+}
+
+impl Parts {
+    fn decoder(&self, space: ColorSpace) -> JpegDecoder<ZCursor<&[u8]>> {
+        let options = DecoderOptions::new_fast()
+            .jpeg_set_out_colorspace(space)
+            .set_strict_mode(true)
+            .set_max_width(self.width)
+            .set_max_height(self.height);
+        JpegDecoder::new_with_options(ZCursor::new(&self.file[..]), options)
+    }
+}
+
+impl From<DecodeErrors> for Damage {
+    fn from(error: DecodeErrors) -> Self {
+        let text = format!("{error:?}");
+        Self::Decoder(text.chars().filter(|it| !it.is_control()).collect())
+    }
 }
 
 /// The colours of inverted CMYK, or of YCCK, as Pillow has them: each ink takes its part of what black leaves.

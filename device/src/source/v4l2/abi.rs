@@ -142,23 +142,30 @@ impl PictureFormat {
     /// How the picture's numbers mean colours, as the driver says, or, where it leaves that open, as the
     /// kernel's documentation has it (`V4L2_MAP_YCBCR_ENC_DEFAULT`, `V4L2_MAP_QUANTIZATION_DEFAULT`).
     /// `is_ycbcr` says that its form has luma and chroma; red, green and blue, and luma alone, are of full
-    /// range if nothing is said.
+    /// range if nothing is said. xvYCC is of limited range whatever is said: what lies beyond is for colours
+    /// that others have not. BT.2020 of constant luminance, which no camera is known to send, is taken for
+    /// the usual one.
     pub(super) fn meaning(&self, is_ycbcr: bool) -> Encoding {
         const DEFAULT: u32 = 0;
         const JPEG: u32 = 7; // `V4L2_COLORSPACE_JPEG`
+        const XV601: u32 = 3; // `V4L2_YCBCR_ENC_XV601`
+        const XV709: u32 = 4;
         let (encoding, quantization) = if self.private == Self::EXTENDED {
             (self.encoding, self.quantization)
         } else {
             (0, 0)
         };
         let matrix = match (encoding, self.colorspace) {
-            // `V4L2_YCBCR_ENC_709`, `_XV709`; `V4L2_COLORSPACE_REC709`, `_DCI_P3`.
-            (2 | 4, _) | (DEFAULT, 3 | 12) => Matrix::Bt709,
+            // `V4L2_YCBCR_ENC_709`; `V4L2_COLORSPACE_REC709`, `_DCI_P3`.
+            (2 | XV709, _) | (DEFAULT, 3 | 12) => Matrix::Bt709,
             // `V4L2_YCBCR_ENC_BT2020`, `_BT2020_CONST_LUM`; `V4L2_COLORSPACE_BT2020`.
             (6 | 7, _) | (DEFAULT, 10) => Matrix::Bt2020,
+            // `V4L2_YCBCR_ENC_SMPTE240M`; `V4L2_COLORSPACE_SMPTE240M`.
+            (8, _) | (DEFAULT, 2) => Matrix::Smpte240m,
             _ => Matrix::Bt601,
         };
         let limited = match quantization {
+            _ if is_ycbcr && matches!(encoding, XV601 | XV709) => true,
             1 => false,
             2 => true,
             _ => is_ycbcr && self.colorspace != JPEG,
@@ -445,6 +452,10 @@ mod tests {
         assert_eq!(meaning(3, 1, 1, true), (Matrix::Bt601, false), "as it says");
         assert_eq!(meaning(8, 2, 2, true), (Matrix::Bt709, true));
         assert_eq!(meaning(10, 0, 0, true), (Matrix::Bt2020, true));
+        assert_eq!(meaning(2, 0, 0, true), (Matrix::Smpte240m, true));
+        assert_eq!(meaning(8, 8, 1, true), (Matrix::Smpte240m, false));
+        assert_eq!(meaning(8, 3, 1, true), (Matrix::Bt601, true), "xvYCC");
+        assert_eq!(meaning(8, 4, 1, true), (Matrix::Bt709, true), "xvYCC");
         assert!(
             !meaning(8, 0, 0, false).1,
             "RGB and luma have all of the range"

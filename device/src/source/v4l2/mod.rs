@@ -62,7 +62,7 @@ impl Camera for V4l2Camera {
     fn open(&mut self) -> Result<V4l2Stream, CameraError> {
         let (node, about) = open_camera(&self.path)?;
         self.ask_for_crop(&node)?;
-        let (format, picture, second_stride) = self.agree_on_picture(&node)?;
+        let (format, picture) = self.agree_on_picture(&node)?;
         let interval = self.agree_on_rate(&node, &picture)?;
         for (name, value) in &self.options.controls {
             controls::set(&node, name, *value).map_err(|why| CameraError::Control {
@@ -72,17 +72,30 @@ impl Camera for V4l2Camera {
             })?;
         }
         let crop = self.agreed_crop(&node)?;
+        let (picture, second_stride) = self.agreed_picture(&node, format, &picture)?;
+        let is_ycbcr = format.is_colour()
+            && !matches!(
+                format,
+                CameraFormat::Rgb3 | CameraFormat::Bgr3 | CameraFormat::Mjpeg
+            );
+        let encoding = picture.meaning(is_ycbcr);
         let streaming = Streaming::start(node, BUFFERS).map_err(|error| self.failed(error))?;
 
         let (width, height) = (picture.width, picture.height);
         let rate =
             interval.map(|interval| format!(", {:.4} frames/s", 1.0 / interval.as_secs_f64()));
+        let colours = if is_ycbcr {
+            format!(", {encoding}")
+        } else {
+            String::new()
+        };
         let agreed = format!(
-            "{}: {}, {width}x{height} {}{}{}",
+            "{}: {}, {width}x{height} {}{}{}{}",
             self.path.display(),
             text(&about.card),
             format.name(),
             crop.map(|crop| format!(" of {crop}")).unwrap_or_default(),
+            colours,
             rate.unwrap_or_default()
         );
         if self.told.as_ref() != Some(&agreed) {
@@ -93,14 +106,12 @@ impl Camera for V4l2Camera {
             Duration::from_secs(2).max(interval.map_or(Duration::ZERO, |interval| 5 * interval))
         });
         let (width, height) = (width as usize, height as usize);
-        let is_ycbcr =
-            format.is_colour() && !matches!(format, CameraFormat::Rgb3 | CameraFormat::Bgr3);
         let converter = Converter::new(Conversion {
             format,
             width,
             height,
             strides: [picture.bytes_per_line as usize, second_stride as usize],
-            encoding: picture.meaning(is_ycbcr),
+            encoding,
             range: self.options.grey_range,
             wanted: self.wanted,
         });

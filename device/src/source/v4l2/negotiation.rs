@@ -76,12 +76,11 @@ impl V4l2Camera {
         })
     }
 
-    /// Has the camera send pictures that were asked for, and tells which they are, and the bytes from one row
-    /// of their second plane to the next, where that has memory of its own.
+    /// Has the camera send pictures that were asked for, and tells which they are.
     pub(super) fn agree_on_picture(
         &self,
         node: &Node,
-    ) -> Result<(CameraFormat, PictureFormat, u32), CameraError> {
+    ) -> Result<(CameraFormat, PictureFormat), CameraError> {
         let offers = offers::offers(node).map_err(|error| self.failed(error))?;
         let not_offered = |wanted: String, offered: String| CameraError::NotOffered {
             path: self.path.clone(),
@@ -152,27 +151,51 @@ impl V4l2Camera {
             field: abi::FIELD_NONE,
             ..PictureFormat::default()
         };
-        let second_stride = node
-            .set_format(&mut picture)
+        node.set_format(&mut picture)
             .map_err(|error| self.failed(error))?;
         // A driver may answer with something else, and some keep what was set before.
-        let is_other = picture.pixel_format != u32::from_le_bytes(format.four_cc())
-            || self
-                .options
-                .size
-                .is_some_and(|size| size != (picture.width, picture.height))
-            || !(1..=MAX_SIDE).contains(&picture.width)
-            || !(1..=MAX_SIDE).contains(&picture.height);
-        if is_other {
-            let wanted = format!("pictures of {width}x{height} in {}", format.name());
-            let (width, height) = (picture.width, picture.height);
-            let code = offers::name_of(picture.pixel_format);
-            return Err(not_offered(
-                wanted,
-                format!("{width}x{height} in {code} in its place"),
-            ));
+        self.refuse_other(&picture, format, self.options.size, size)?;
+        Ok((format, picture))
+    }
+
+    /// The picture that the camera sends when all else is set, too, and the bytes from one row of its second
+    /// plane to the next, where that has memory of its own. A control may change which colours its numbers
+    /// mean, but not its form and size (`agreed`), which other things were agreed upon for.
+    pub(super) fn agreed_picture(
+        &self,
+        node: &Node,
+        format: CameraFormat,
+        agreed: &PictureFormat,
+    ) -> Result<(PictureFormat, u32), CameraError> {
+        let (picture, second_stride) = node.format().map_err(|error| self.failed(error))?;
+        let size = (agreed.width, agreed.height);
+        self.refuse_other(&picture, format, Some(size), size)?;
+        Ok((picture, second_stride))
+    }
+
+    /// Refuses a picture that is not of this form and `size`; of which size one was asked for is told.
+    fn refuse_other(
+        &self,
+        picture: &PictureFormat,
+        format: CameraFormat,
+        size: Option<(u32, u32)>,
+        asked: (u32, u32),
+    ) -> Result<(), CameraError> {
+        let sides = 1..=MAX_SIDE;
+        let found = (picture.width, picture.height);
+        if picture.pixel_format == u32::from_le_bytes(format.four_cc())
+            && size.is_none_or(|size| size == found)
+            && sides.contains(&found.0)
+            && sides.contains(&found.1)
+        {
+            return Ok(());
         }
-        Ok((format, picture, second_stride))
+        let code = offers::name_of(picture.pixel_format);
+        Err(CameraError::NotOffered {
+            path: self.path.clone(),
+            wanted: format!("pictures of {}x{} in {}", asked.0, asked.1, format.name()),
+            offered: format!("{}x{} in {code} in its place", found.0, found.1),
+        })
     }
 
     /// Has the camera send so many frames, and tells how long each takes, if it says.

@@ -145,17 +145,28 @@ impl Node {
     }
 
     /// `S_FMT`: asks for a picture of such a width, height and pixel format, and writes to `picture`
-    /// what the driver gives. Tells the bytes from one row of the second plane to the next, where it has
-    /// memory of its own.
-    pub(super) fn set_format(&self, picture: &mut PictureFormat) -> io::Result<u32> {
+    /// what the driver gives.
+    pub(super) fn set_format(&self, picture: &mut PictureFormat) -> io::Result<()> {
+        self.update_format(5, picture).map(drop)
+    }
+
+    /// `G_FMT`: the picture as it is, and the bytes from one row of its second plane to the next, where that
+    /// has memory of its own.
+    pub(super) fn format(&self) -> io::Result<(PictureFormat, u32)> {
+        let mut picture = PictureFormat::default();
+        let second_stride = self.update_format(4, &mut picture)?;
+        Ok((picture, second_stride))
+    }
+
+    fn update_format(&self, number: u8, picture: &mut PictureFormat) -> io::Result<u32> {
         if self.kind == VIDEO_CAPTURE_MPLANE {
             let mut format = MultiPlanar::new(self.kind, (*picture).into());
-            self.update(5, &mut format)?;
+            self.update(number, &mut format)?;
             *picture = format.picture.into();
             Ok(format.picture.planes[1].bytes_per_line)
         } else {
             let mut format = SinglePlanar::new(self.kind, *picture);
-            self.update(5, &mut format)?;
+            self.update(number, &mut format)?;
             *picture = format.picture;
             Ok(0)
         }

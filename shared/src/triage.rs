@@ -219,9 +219,18 @@ impl Evidence {
     /// What the limits look at in a frame.
     #[must_use]
     pub fn new<const N: usize>(measures: &Measures<N>, statistics: &FrameStatistics) -> Self {
+        let mut evidence = Self::of_picture(statistics);
+        for (cause, value) in measured(measures) {
+            evidence.0[cause.index()] = value;
+        }
+        evidence
+    }
+
+    /// What the limits look at in a picture that no pass has seen: its uncertainties are 0.
+    #[must_use]
+    pub fn of_picture(statistics: &FrameStatistics) -> Self {
         let mut evidence = Self::default();
-        let values = measured(measures).into_iter().chain(seen(statistics));
-        for (cause, value) in values {
+        for (cause, value) in seen(statistics) {
             evidence.0[cause.index()] = value;
         }
         evidence

@@ -298,7 +298,7 @@ fn plateau(background: u8, shade: impl Fn(usize, usize) -> u8) -> f32 {
 }
 
 #[test]
-fn plateaus_are_even_areas_that_are_neither_background_nor_saturated() {
+fn plateaus_are_even_areas_of_one_grey_that_are_neither_background_nor_saturated() {
     assert_eq!(plateau(0, |_, _| 100), 0.25);
     assert_eq!(plateau(0, |_, _| 249), 0.25);
     assert_eq!(plateau(0, |_, _| 250), 0.0);
@@ -307,8 +307,12 @@ fn plateaus_are_even_areas_that_are_neither_background_nor_saturated() {
     // The background is above black, but its first row and column below or right of it are not
     // even.
     assert_eq!(plateau(63, |_, _| 50), 0.65);
-    // A slope of 2 levels a pixel is even, one of 3 is not, but in its first row.
-    assert_eq!(plateau(0, |x, _| 100 + 2 * x as u8), 0.25);
+    // A slope of 2 levels a pixel is even, but only columns that differ by 2 levels, a fiftieth of the
+    // picture's, are of one grey; one of 3 is not even, but in its first row.
+    assert_eq!(plateau(0, |x, _| 100 + x as u8), 0.15);
+    assert_eq!(plateau(0, |x, _| 100 + 2 * x as u8), 0.1);
+    // Half as bright, it takes half the difference.
+    assert_eq!(plateau(0, |x, _| 50 + x as u8), 0.1);
     assert_eq!(plateau(0, |_, y| 100 + 3 * y as u8), 0.05);
 }
 

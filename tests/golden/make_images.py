@@ -81,11 +81,15 @@ def statistics(image):
         above = rows[max(y - 1, 0)][x]
         return max(abs(rows[y][x] - left), abs(rows[y][x] - above)) <= 2
 
-    plateau = sum(
-        even(x, y) and black + 12 < level < 250
+    # Of one grey: no further from each other than a fiftieth of the levels between black and white.
+    greys = [
+        level
         for y, row in enumerate(rows)
         for x, level in enumerate(row)
-    )
+        if even(x, y) and black + 12 < level < 250
+    ]
+    far = (white - black) // 50
+    plateau = max((sum(grey <= level <= grey + far for level in greys) for grey in greys), default=0)
     return [
         sum(levels) / (255 * count),
         black / 255,

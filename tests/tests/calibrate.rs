@@ -58,6 +58,7 @@ fn the_device_reads_what_was_written_and_warns_of_what_is_unlike_it() {
     let found = calibrate(&model, SUPPORTED);
     let promise = &found["calibration"];
     assert_eq!(promise["method"], "learn-then-test, binomial");
+    assert_eq!(promise["pictures"], "mnist");
     assert_eq!(
         (&promise["tuning"], &promise["frames"]),
         (&600.into(), &2400.into())
@@ -121,6 +122,32 @@ fn equal_flags_give_equal_bytes_and_the_original_stays() {
     assert_ne!(
         calibrate(&model, &format!("{args} --seed 77"))["thresholds"],
         found["thresholds"]
+    );
+}
+
+#[test]
+fn limits_on_the_picture_come_from_the_pictures_named() {
+    let (folder, model) = copied();
+    let out = folder.path().join("calibrated.onnx");
+    let pictures = folder.path().join("pictures");
+    fs::create_dir(&pictures).expect("created");
+    for index in 0..30 {
+        // White on the left half: no digit has so much of it.
+        let row = [[255; 14], [index; 14]].concat();
+        let picture = [b"P5 28 28 255\n".to_vec(), row.repeat(28)].concat();
+        fs::write(pictures.join(format!("{index}.pgm")), picture).expect("written");
+    }
+    let args = format!("{SUPPORTED} --out {}", text(&out));
+    let saturated = |found: &Value| found["thresholds"]["max_saturated"].as_f64();
+    let usual = calibrate(&model, &args);
+    assert!(saturated(&usual) < Some(0.4), "{usual}");
+    let found = calibrate(&model, &format!("{args} --pictures {}", text(&pictures)));
+    assert_eq!(saturated(&found), Some(0.5));
+    assert_eq!(found["calibration"]["pictures"], text(&pictures));
+    // What is accepted keeps its promise all the same.
+    assert!(
+        found["calibration"]["p_value"].as_f64() <= Some(0.05),
+        "{found}"
     );
 }
 
@@ -233,7 +260,7 @@ impl Kept {
     /// Sets thresholds on the frames `here` and takes the error rate among accepted ones of `there`.
     fn count(&mut self, digits: &[Frame], here: &[u32], there: &[u32], goal: Goal) {
         let units: Vec<_> = here.iter().map(|&i| vec![digits[i as usize]]).collect();
-        let Ok(choice) = choose(&units, goal) else {
+        let Ok(choice) = choose(&units, None, goal) else {
             self.refused += 1;
             return;
         };

@@ -23,6 +23,9 @@ pub struct Calibration {
     pub unusual: f64,
     /// The images.
     pub data: String,
+    /// The data set whose training pictures the limits on the picture are usual among; `None` for
+    /// the frames that the order of the tests was fixed on.
+    pub pictures: Option<String>,
     /// Frames that the order of the tests was fixed on.
     pub tuning: usize,
     /// Frames that were tested on.

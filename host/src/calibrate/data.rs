@@ -1,10 +1,10 @@
 //! The images to calibrate on: labelled, and never trained on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
@@ -74,6 +74,15 @@ pub struct Images {
     pub clips: Option<Vec<usize>>,
 }
 
+/// Pictures whose answers do not matter.
+#[derive(Debug)]
+pub struct Pictures {
+    /// The data set that they are the training part of.
+    pub name: DatasetName,
+    /// The pictures.
+    pub images: Dataset,
+}
+
 impl CalibrationSet {
     /// Reads the images; `training` is what the model file tells about its training. With `clip_of`
     /// the images of a clip are those whose file names are alike up to the last `clip_of`.
@@ -139,6 +148,54 @@ impl CalibrationSet {
         };
         Ok(Images { images, clips })
     }
+
+    /// The pictures that show what is usual, beside all `images` of this set: the training part of
+    /// `named`. Without a name it is this data set's, or `None` where that has no training part that
+    /// holds none of the images.
+    ///
+    /// # Errors
+    /// The data set named is absent, damaged, or shares pictures with the images: what is tested on
+    /// them would no longer be independent of them.
+    pub fn pictures(
+        &self,
+        images: &Dataset,
+        named: Option<&DatasetName>,
+    ) -> anyhow::Result<Option<Pictures>> {
+        let name = named.unwrap_or(&self.name);
+        if let (None, None, DatasetName::Folder(path)) = (named, self.part, name)
+            && !path.join("train").is_dir()
+        {
+            return Ok(None);
+        }
+        let mut training = match name.load_unlabelled(Split::Train) {
+            Ok(training) => training,
+            Err(_) if named.is_none() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if self.part == Some(Part::Validation) && *name == self.name {
+            training.truncate(training.len() - images.len());
+        }
+        if share_files(&training, images) {
+            ensure!(
+                named.is_none(),
+                "--pictures {name} holds pictures of {self}, which the limits are to be tested on: name others"
+            );
+            return Ok(None);
+        }
+        Ok(Some(Pictures {
+            name: name.clone(),
+            images: training,
+        }))
+    }
+}
+
+/// Whether a picture of one comes from the same file as one of the other.
+fn share_files(a: &Dataset, b: &Dataset) -> bool {
+    let files = |of: &Dataset| -> HashSet<PathBuf> {
+        let file = |index| of.file(index)?.canonicalize().ok();
+        (0..of.len()).filter_map(file).collect()
+    };
+    !files(a).is_disjoint(&files(b))
 }
 
 /// The clip of each image, counted from 0: what `of` finds in the path of its file.
@@ -222,6 +279,15 @@ mod tests {
         // Classes take turns: a/yard_1, b/gate_1, a/yard_2, b/yard_3.
         assert_eq!(found.clips, Some(vec![0, 1, 0, 0]));
         assert_eq!(set(path).load(None, None).expect("read").clips, None);
+        // There is no training part beside them, and their own is not apart.
+        let images = found.images;
+        let pictures = |text: &str, named: Option<&str>| {
+            let named = named.map(|name| set(name).name);
+            set(text).pictures(&images, named.as_ref())
+        };
+        assert!(pictures(path, None).expect("none").is_none());
+        let error = pictures(path, Some(path)).expect_err("the same pictures");
+        assert!(error.to_string().contains("name others"), "{error}");
         picture("b/lone.pgm");
         let error = set(path).load(None, Some("_")).expect_err("no clip");
         assert!(format!("{error:#}").contains("lone.pgm"), "{error:#}");

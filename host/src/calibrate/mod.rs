@@ -6,7 +6,8 @@
 //! Geifman and El-Yaniv (2017, arXiv 1705.08500):
 //!
 //! 1. A random fifth of the frames, the *tuning* part, fixes a path of ever looser thresholds, and
-//!    where on it to start.
+//!    where on it to start. Limits on the picture may come from other pictures, such as those that
+//!    the model was trained on: what is usual in them needs no answer.
 //! 2. On the other frames, the *testing* part, each set of thresholds from there on is a hypothesis
 //!    "the error rate among accepted frames is above `max_risk`". They are tested in this order,
 //!    each at level δ, up to the first that is not refuted; the last refuted one is chosen.
@@ -20,6 +21,7 @@
 
 mod data;
 mod path;
+mod pictures;
 pub mod risk;
 #[cfg(test)]
 mod tests;
@@ -29,8 +31,9 @@ use std::fmt;
 use shared::triage::{Evidence, Thresholds};
 
 use crate::data::{Purpose, Random};
-pub use data::{CalibrationSet, Images};
+pub use data::{CalibrationSet, Images, Pictures};
 pub use path::usual;
+pub use pictures::{MOST_PICTURES, evidence};
 use risk::RiskTest;
 
 /// A judged frame whose right answer is known.
@@ -135,14 +138,19 @@ const TUNING_EVERY: usize = 5;
 /// Chooses the loosest thresholds that the frames support, in terms of the [module](self).
 ///
 /// `units` are what is exchangeable: single frames, or clips of several. A clip's frames are in one
-/// part, and the share of wrong ones among its accepted ones counts once.
+/// part, and the share of wrong ones among its accepted ones counts once. The limits on the picture are
+/// set from `pictures`, none of which is a unit's, or from the tuning part.
 ///
 /// # Errors
 /// [`Unsupported`] if the frames do not support any on the path.
 ///
 /// # Panics
 /// If a number of the goal is outside its range, or a unit has no frame.
-pub fn choose(units: &[Vec<Frame>], goal: Goal) -> Result<Choice, Unsupported> {
+pub fn choose(
+    units: &[Vec<Frame>],
+    pictures: Option<&[Evidence]>,
+    goal: Goal,
+) -> Result<Choice, Unsupported> {
     let test = if units.iter().all(|unit| unit.len() == 1) {
         RiskTest::Binomial
     } else {
@@ -168,7 +176,7 @@ pub fn choose(units: &[Vec<Frame>], goal: Goal) -> Result<Choice, Unsupported> {
     let (tuning, testing) = (part(tuning), part(testing));
 
     let evidence: Vec<Evidence> = tuning.frames().map(|frame| frame.evidence).collect();
-    let path = path::path(&evidence, goal.unusual);
+    let path = path::path(&evidence, pictures.unwrap_or(&evidence), goal.unusual);
     let Some(start) = start(&path, &tuning, testing.0.len(), test, goal) else {
         let needed = test.units_needed(0.0, goal.max_risk, goal.delta);
         return Err(unsupported(None, needed.map(in_all)));

@@ -5,13 +5,15 @@ use shared::triage::{Cause, Evidence, Side, Thresholds};
 /// Limits such that at most `rate` of the given frames cross one of them, and as many as possible.
 ///
 /// The limits on predictive and expected entropy let through all but the `k` most extreme frames of
-/// their score, the others all but `ENTROPY_SHARE` times fewer, and are never stricter than
-/// [`Cause::strictest`]; `k` is the largest for which no more than `rate` of the frames are flagged
-/// by any. They say what is usual, and carry no guarantee. Nothing is known to be usual without
-/// frames: [`Thresholds::OFF`].
+/// their score, that on mutual information all but `ENTROPY_SHARE` times fewer. Those on the picture
+/// let through all but the same share of `pictures`, which may be other ones than those of the frames,
+/// and are never stricter than [`Cause::strictest`]. `k` is the largest for which no more than `rate` of
+/// the frames are flagged by any; there is none that other pictures do not allow, and then it is 0.
+/// The limits say what is usual, and carry no guarantee. Nothing is known to be usual without frames and
+/// pictures: [`Thresholds::OFF`].
 #[must_use]
-pub fn usual(frames: &[Evidence], rate: f64) -> Thresholds {
-    let scores = Scores::of(frames);
+pub fn usual(frames: &[Evidence], pictures: &[Evidence], rate: f64) -> Thresholds {
+    let scores = Scores::of(frames, pictures);
     let beyond = scores.count(frames, rate);
     scores.limits(beyond, Some(beyond))
 }
@@ -21,8 +23,8 @@ pub fn usual(frames: &[Evidence], rate: f64) -> Thresholds {
 ///
 /// The limits on the picture stay those of the loosest end: they tell what is spoilt, not what is
 /// wrong. The limits on the model's uncertainty move inwards together.
-pub(super) fn path(frames: &[Evidence], unusual: f64) -> Vec<Thresholds> {
-    let scores = Scores::of(frames);
+pub(super) fn path(frames: &[Evidence], pictures: &[Evidence], unusual: f64) -> Vec<Thresholds> {
+    let scores = Scores::of(frames, pictures);
     let (mut beyond, picture) = if unusual > 0.0 {
         let beyond = scores.count(frames, unusual);
         (beyond, Some(beyond))
@@ -51,32 +53,51 @@ const ENTROPY_SHARE: usize = 4;
 /// one in so many.
 const STEP: usize = 16;
 
-/// Every cause's values, from the most extreme inwards, in the order of [`Cause::ALL`].
-struct Scores([Vec<f32>; Cause::ALL.len()]);
+/// What limits are set from.
+struct Scores {
+    /// Every cause's values, from the most extreme inwards, in the order of [`Cause::ALL`].
+    values: [Vec<f32>; Cause::ALL.len()],
+    /// Number of frames; of pictures there may be more or fewer values.
+    frames: usize,
+}
 
 impl Scores {
-    fn of(frames: &[Evidence]) -> Self {
-        Self(Cause::ALL.map(|cause| {
-            let mut values: Vec<f32> = frames.iter().map(|frame| frame.of(cause)).collect();
+    fn of(frames: &[Evidence], pictures: &[Evidence]) -> Self {
+        let values = Cause::ALL.map(|cause| {
+            let from = if cause.is_in_picture() {
+                pictures
+            } else {
+                frames
+            };
+            let mut values: Vec<f32> = from.iter().map(|one| one.of(cause)).collect();
             values.sort_by(|a, b| match cause.side() {
                 Side::Above => b.total_cmp(a),
                 Side::Below => a.total_cmp(b),
             });
             values
-        }))
+        });
+        Self {
+            values,
+            frames: frames.len(),
+        }
     }
 
     /// The limits with `beyond` frames beyond each entropy's, and those on the picture as if for
     /// `picture`, or none.
     fn limits(&self, beyond: usize, picture: Option<usize>) -> Thresholds {
         let mut thresholds = Thresholds::OFF;
-        for (cause, values) in Cause::ALL.into_iter().zip(&self.0) {
-            let beyond = match cause {
-                Cause::Uncertain | Cause::Ambiguous => Some(beyond),
-                _ if cause.is_in_picture() => picture.map(|beyond| beyond / ENTROPY_SHARE),
-                _ => Some(beyond / ENTROPY_SHARE),
+        for (cause, values) in Cause::ALL.into_iter().zip(&self.values) {
+            let beyond = if cause.is_in_picture() {
+                picture
+            } else {
+                Some(beyond)
             };
-            if let Some(&limit) = beyond.and_then(|beyond| values.get(beyond)) {
+            let fewer = match cause {
+                Cause::Uncertain | Cause::Ambiguous => 1,
+                _ => ENTROPY_SHARE,
+            };
+            let place = |beyond| beyond * values.len() / (fewer * self.frames.max(1));
+            if let Some(&limit) = beyond.and_then(|beyond| values.get(place(beyond))) {
                 *thresholds.limit_mut(cause) = cause.not_too_strict(limit);
             }
         }

@@ -147,7 +147,7 @@ proptest! {
         unusual in prop_oneof![Just(0.0), 0.001..0.5],
     ) {
         let frames: Vec<Evidence> = entropies.iter().map(|&u| frame(u, false).evidence).collect();
-        let path = path::path(&frames, unusual);
+        let path = path::path(&frames, &frames, unusual);
         prop_assert!(!path.is_empty());
         for pair in path.windows(2) {
             for frame in &frames {
@@ -159,7 +159,7 @@ proptest! {
         if unusual == 0.0 {
             prop_assert_eq!(*loosest, Thresholds::OFF);
         } else {
-            prop_assert_eq!(*loosest, usual(&frames, unusual));
+            prop_assert_eq!(*loosest, usual(&frames, &frames, unusual));
         }
     }
 }
@@ -188,7 +188,7 @@ fn usual_limits_keep_their_rate_and_use_it() {
         })
         .collect();
     for rate in [0.0, 0.01, 0.05, 0.2] {
-        let limits = usual(&frames, rate);
+        let limits = usual(&frames, &frames, rate);
         assert_eq!(limits.validate(), Ok(()));
         let flagged = frames
             .iter()
@@ -199,7 +199,7 @@ fn usual_limits_keep_their_rate_and_use_it() {
         let step = (Cause::ALL.len() as f64 + 0.5) / 2000.0;
         assert!(share <= rate && share > rate - step, "{share} for {rate}");
     }
-    assert_eq!(usual(&[], 0.01), Thresholds::OFF);
+    assert_eq!(usual(&[], &[], 0.01), Thresholds::OFF);
 }
 
 /// What became of many draws from a population whose true risk is known.
@@ -222,7 +222,7 @@ impl Draws {
         let mut found = Self::default();
         for seed in 0..draws {
             let units = draw(&mut Random::new(seed, Purpose::CalibrationSplit, 1));
-            match choose(&units, Goal { seed, ..goal }) {
+            match choose(&units, None, Goal { seed, ..goal }) {
                 Err(_) => found.refused += 1,
                 Ok(choice) => {
                     assert!(choice.p_value <= goal.delta);
@@ -260,7 +260,7 @@ fn without_a_test_the_promise_would_be_broken() {
     for draw in 0..100 {
         let frames = population(&mut Random::new(draw, Purpose::CalibrationSplit, 1), 4000);
         let evidence: Vec<Evidence> = frames.iter().map(|frame| frame.evidence).collect();
-        let naive = path::path(&evidence, GOAL.unusual)
+        let naive = path::path(&evidence, &evidence, GOAL.unusual)
             .into_iter()
             .rev()
             .find(|thresholds| {
@@ -317,7 +317,8 @@ fn what_is_unusual_is_never_accepted_however_good_the_model() {
         .map(|_| frame(random.between(0.0, 0.5), false))
         .collect();
     let accepted = |unusual| {
-        let choice = choose(&single(&frames), Goal { unusual, ..GOAL }).expect("no error at all");
+        let choice =
+            choose(&single(&frames), None, Goal { unusual, ..GOAL }).expect("no error at all");
         (
             choice.accepted as f64 / choice.frames as f64,
             coverage(&choice.thresholds),
@@ -335,7 +336,7 @@ fn equal_seeds_give_equal_thresholds() {
         &mut Random::new(9, Purpose::CalibrationSplit, 1),
         4000,
     ));
-    let choice = |seed| choose(&frames, Goal { seed, ..GOAL });
+    let choice = |seed| choose(&frames, None, Goal { seed, ..GOAL });
     assert_eq!(choice(1), choice(1));
     assert_ne!(choice(1), choice(2));
 }
@@ -343,7 +344,9 @@ fn equal_seeds_give_equal_thresholds() {
 #[test]
 fn too_few_or_too_wrong_is_told_with_the_number_it_takes() {
     let refused = |units: &[Vec<Frame>], goal| {
-        let message = choose(units, goal).expect_err("unsupported").to_string();
+        let message = choose(units, None, goal)
+            .expect_err("unsupported")
+            .to_string();
         assert!(!message.contains('\n'), "{message}");
         message
     };
@@ -358,7 +361,7 @@ fn too_few_or_too_wrong_is_told_with_the_number_it_takes() {
         assert!(message.starts_with(&format!("{count} frames")), "{message}");
         assert!(count < 5 || message.contains("it takes 74"), "{message}");
     }
-    choose(&single(&vec![frame(0.1, false); 748]), goal).expect("just enough");
+    choose(&single(&vec![frame(0.1, false); 748]), None, goal).expect("just enough");
 
     let message = refused(&single(&vec![frame(0.1, true); 2000]), goal);
     assert!(
@@ -387,12 +390,9 @@ fn too_few_or_too_wrong_is_told_with_the_number_it_takes() {
         message.starts_with("70 clips") && message.contains("takes 74"),
         "{message}"
     );
-    choose(
-        &vec![vec![frame(0.1, false); 30]; 74],
-        Goal {
-            max_risk: 0.05,
-            ..GOAL
-        },
-    )
-    .expect("just enough");
+    let goal = Goal {
+        max_risk: 0.05,
+        ..GOAL
+    };
+    choose(&vec![vec![frame(0.1, false); 30]; 74], None, goal).expect("just enough");
 }

@@ -1,31 +1,32 @@
 //! `host calibrate`: thresholds with a guarantee, written into the model.
 
+mod target;
+
 use std::fmt::Write as _;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail, ensure};
-use device::onnx::EndOptions;
-use device::onnx::{Calibration, Model};
-use device::preprocessing::PreprocessingOptions;
-use device::signature::Kind;
+use device::onnx::{Calibration, EndOptions, Model};
+use device::preprocessing::{Preparer, PreprocessingOptions};
+use device::session::preprocessing;
 use serde_json::json;
-use shared::triage::Thresholds;
 
 use super::engine::EngineArgs;
 use super::long::{Threads, interrupted, progress_bar, stop_flag};
-use crate::calibrate::{CalibrationSet, Choice, Frame, Goal, Images, choose};
-use crate::data::{Purpose, Random};
+use crate::calibrate::{
+    CalibrationSet, Choice, Frame, Goal, Images, MOST_PICTURES, Pictures, choose, evidence,
+};
+use crate::data::{Dataset, DatasetName, Purpose, Random};
 use crate::evaluate::{Frames, ImageSet, Judgements, Run, Setup, judge};
-use crate::files;
-use crate::lenet::TrainedModel;
+use target::Target;
 
 /// Set a model's thresholds so that few of the frames it accepts are answered wrongly.
 ///
 /// With probability 1 - delta over the calibration frames, at most a share --max-risk of the frames
 /// that are accepted is answered wrongly, and as many as possible are accepted. The thresholds are
 /// written into the model file (and into model.safetensors beside it), with a note of the promise
-/// that device info shows.
+/// that device info shows. Limits on the picture, which name causes such as blurred or occluded, are
+/// set from training pictures, prepared as the model sees them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Method: Learn then Test (Angelopoulos et al. 2021). A random fifth of the frames fixes a path from
@@ -38,6 +39,13 @@ nothing about other cameras, other light or foreign things. For these there is -
 loosest thresholds flag that share of the tuning frames, the most extreme by all measures together,
 however good the model is. It costs as many good frames; 0 accepts whatever the risk allows.
 
+A limit on the picture lets through all but one in some hundreds of the pictures that the model
+learnt from (a quarter of the share of tuning frames that a limit on an entropy stops), because what it
+learnt from is what it can be asked about. They are the training part of --data, or that of --pictures:
+at most 10,000 of them, drawn at random and prepared as the model file says; no label is looked at.
+Where --data has no training part, and --pictures is not given, they are the tuning frames. Nor is a
+limit stricter than what is plainly spoilt (host study causes shows what a model's limits name).
+
 Frames must be labelled, never trained on, and exchangeable: as if drawn one by one at random.
 Frames of one video are not, neighbours being alike. Name pictures CLIP_NUMBER and give
 --clip-of _, and a clip is split and counted as one: the bound is then on the share of wrong frames
@@ -49,7 +57,9 @@ Exit codes: 0 done, 1 failed or not supported by the frames, 2 wrong usage, 130 
 Examples:
   host calibrate --model out/model.onnx --data mnist:test --max-risk 0.005
   host calibrate --model out/model.onnx --data mnist:validation --max-risk 0.003 --delta 0.01
-  host calibrate --model parts.onnx --data labelled/ --clip-of _ --max-risk 0.05 --out safe.onnx")]
+  host calibrate --model signs.onnx --data gtsrb:test --max-risk 0.01 --passes 50
+  host calibrate --model parts.onnx --data labelled/ --clip-of _ --max-risk 0.05 --out safe.onnx
+  host calibrate --model parts.onnx --data labelled/ --pictures trained-on/ --max-risk 0.05")]
 pub struct Args {
     /// ONNX classifier with live dropout.
     #[arg(long, value_name = "FILE")]
@@ -58,6 +68,11 @@ pub struct Args {
     /// host train --validation kept out), or a folder with one sub-folder of images per class.
     #[arg(long)]
     data: CalibrationSet,
+    /// Set the limits on the picture from the training part of this data set, or the pictures of this
+    /// folder, none of which is one of --data's [default: the training part of --data, or the tuning
+    /// frames where there is none].
+    #[arg(long, value_name = "DATASET")]
+    pictures: Option<DatasetName>,
     /// Highest share of wrong answers among accepted frames.
     #[arg(long, value_name = "SHARE", value_parser = inside)]
     max_risk: f64,
@@ -116,14 +131,14 @@ fn share(text: &str) -> Result<f64, String> {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     args.engine.check()?;
     let target = Target::new(&args.model, args.out.as_deref())?;
-    let metadata = Model::load(&args.model)?.metadata().clone();
+    let model = Model::load(&args.model)?;
+    let metadata = model.metadata();
     let seed = args.seed.unwrap_or(metadata.seed);
     let training = metadata.training.as_ref();
     let Images { images, clips } = args.data.load(training, args.clip_of.as_deref())?;
-    // The first ones may be unlike the others, as in MNIST, and of one class, as in folders.
-    let mut chosen = Random::new(seed, Purpose::CalibrationSplit, 1).permutation(images.len());
-    chosen.truncate(args.limit.map_or(usize::MAX, |limit| limit as usize));
-    chosen.sort_unstable();
+    let pictures = args.data.pictures(&images, args.pictures.as_ref())?;
+    let limit = args.limit.map_or(usize::MAX, |limit| limit as usize);
+    let chosen = drawn(&images, seed, 1, limit);
     let images = images.select(&chosen);
     let clips: Option<Vec<usize>> =
         clips.map(|clips| chosen.iter().map(|&i| clips[i as usize]).collect());
@@ -146,6 +161,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ends: EndOptions::default(),
     };
     let stop = stop_flag()?;
+    let usual = match &pictures {
+        None => None,
+        Some(Pictures { images, .. }) => {
+            let images = images.select(&drawn(images, seed, 2, MOST_PICTURES));
+            let wanted = preprocessing(&args.model, &model, &setup.preprocessing)?;
+            let preparer = Preparer::new(wanted, model.input_shape());
+            let bar = progress_bar("pictures", images.len() as u64, 0);
+            let found = evidence(&images, &preparer, threads, &stop, &|more| bar.inc(more));
+            bar.finish_and_clear();
+            Some(found?.unwrap_or_else(|| interrupted()))
+        }
+    };
     let bar = progress_bar("judging", frames.len() as u64, 0);
     let judgements = judge(&setup, &frames, threads, &stop, &|frames| bar.inc(frames));
     bar.finish_and_clear();
@@ -159,8 +186,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         unusual: args.unusual,
         seed,
     };
-    let choice = choose(&units(&judgements, clips.as_deref()), goal)?;
-    let calibration = note(&choice, goal, args, &judgements.run);
+    let units = units(&judgements, clips.as_deref());
+    let choice = choose(&units, usual.as_deref(), goal)?;
+    let pictures = pictures.map(|pictures| pictures.name.to_string());
+    let calibration = note(&choice, goal, args, pictures, &judgements.run);
     let written = target.write(&choice.thresholds, &calibration)?;
 
     let mut out = std::io::stdout().lock();
@@ -178,6 +207,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The places of at most `limit` images, drawn at random by stream `index`: the first ones may be unlike
+/// the others, as in MNIST, and of one class, as in folders.
+fn drawn(images: &Dataset, seed: u64, index: u64, limit: usize) -> Vec<u32> {
+    let mut random = Random::new(seed, Purpose::CalibrationSplit, index);
+    let mut chosen = random.permutation(images.len());
+    chosen.truncate(limit);
+    chosen.sort_unstable();
+    chosen
 }
 
 /// What is exchangeable: clips, or single frames.
@@ -201,7 +240,13 @@ fn units(judgements: &Judgements, clips: Option<&[usize]>) -> Vec<Vec<Frame>> {
     units
 }
 
-fn note(choice: &Choice, goal: Goal, args: &Args, run: &Run) -> Calibration {
+fn note(
+    choice: &Choice,
+    goal: Goal,
+    args: &Args,
+    pictures: Option<String>,
+    run: &Run,
+) -> Calibration {
     // Short numbers pass through JSON unchanged.
     let digits = |value: f64, count: usize| -> f64 {
         let text = format!("{value:.count$e}");
@@ -213,6 +258,7 @@ fn note(choice: &Choice, goal: Goal, args: &Args, run: &Run) -> Calibration {
         delta: goal.delta,
         unusual: goal.unusual,
         data: args.data.to_string(),
+        pictures,
         tuning: choice.tuning,
         frames: choice.frames,
         clips: args.clip_of.is_some().then_some(choice.clips),
@@ -231,6 +277,7 @@ fn table(choice: &Choice, calibration: &Calibration) -> String {
         max_risk,
         delta,
         data,
+        pictures,
         tuning,
         frames,
         accepted,
@@ -251,124 +298,18 @@ fn table(choice: &Choice, calibration: &Calibration) -> String {
 tuned on    {tuning} frames of {data}, {passes} passes each ({engine})
 tested on   {frames} frames{clips}: {accepted} accepted ({:.2} %), {errors} of them wrong ({:.3} %)
 p-value     {p_value}
+pictures    {}
 thresholds",
         100.0 * coverage,
-        100.0 * risk
+        100.0 * risk,
+        pictures.as_ref().map_or_else(
+            || "limits on the picture are usual among the frames tuned on".to_owned(),
+            |name| format!("limits on the picture are usual among training pictures of {name}")
+        )
     );
     for (name, limit) in choice.thresholds.named() {
         // Writing to a String does not fail.
         let _ = write!(table, "\n  {name:24} {limit}");
     }
     table
-}
-
-/// Where the thresholds go.
-struct Target {
-    /// The model as it is.
-    bytes: Vec<u8>,
-    path: PathBuf,
-    /// The weights that the model was exported from, and their file, if they are beside it.
-    weights: Option<(PathBuf, TrainedModel)>,
-}
-
-impl Target {
-    /// Makes sure, before anything is judged, that the model can be written.
-    fn new(model: &Path, out: Option<&Path>) -> anyhow::Result<Self> {
-        ensure!(
-            !model.is_dir(),
-            "{} is a folder: name the ONNX file in it",
-            model.display()
-        );
-        let found = Model::load(model)?;
-        let bytes =
-            std::fs::read(model).with_context(|| format!("cannot read {}", model.display()))?;
-        let Some(out) = out else {
-            // Through a link the file itself is replaced, not the link.
-            let path = model.canonicalize().context("cannot follow links")?;
-            writable(&path)?;
-            return Ok(Self {
-                bytes,
-                weights: weights_of(&path, &found)?,
-                path,
-            });
-        };
-        let folder = |path: &Path| {
-            path.parent()
-                .and_then(|folder| Path::new(".").join(folder).canonicalize().ok())
-        };
-        if folder(out) != folder(model) && Model::from_bytes(&bytes).is_err() {
-            bail!(
-                "{} keeps its weights in another file beside it: --out must be in the same folder",
-                model.display()
-            );
-        }
-        if out.exists() {
-            writable(out)?;
-        }
-        Ok(Self {
-            bytes,
-            path: out.to_path_buf(),
-            weights: None,
-        })
-    }
-
-    /// Writes the thresholds and returns the files that hold them.
-    fn write(
-        self,
-        thresholds: &Thresholds,
-        calibration: &Calibration,
-    ) -> anyhow::Result<Vec<PathBuf>> {
-        let bytes = calibration.write(&self.bytes, thresholds)?;
-        files::write(&self.path, &bytes)?;
-        if Kind::Model.split(&self.bytes).1.is_some() {
-            tracing::warn!(
-                "{} is no longer signed, because it changed: sign it again with host sign",
-                self.path.display()
-            );
-        }
-        let mut written = vec![self.path];
-        if let Some((path, weights)) = self.weights {
-            let weights = TrainedModel {
-                thresholds: Some(*thresholds),
-                calibration: Some(calibration.clone()),
-                ..weights
-            };
-            files::write(&path, &weights.to_bytes()?)?;
-            written.push(path);
-        }
-        Ok(written)
-    }
-}
-
-/// A file that is replaced need not be writable itself; one that is not is meant to stay.
-fn writable(path: &Path) -> anyhow::Result<()> {
-    let found =
-        std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
-    ensure!(
-        !found.permissions().readonly(),
-        "{} is read-only: name another file with --out",
-        path.display()
-    );
-    Ok(())
-}
-
-/// The weights beside the ONNX file, if it was exported from them.
-fn weights_of(model: &Path, found: &Model) -> anyhow::Result<Option<(PathBuf, TrainedModel)>> {
-    let path = model.with_extension("safetensors");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let metadata = found.metadata();
-    let same = TrainedModel::load(&path)
-        .ok()
-        .filter(|weights| weights.training == metadata.training && weights.seed == metadata.seed);
-    let Some(weights) = same else {
-        tracing::warn!(
-            "{} is not what the model was exported from: left as it is",
-            path.display()
-        );
-        return Ok(None);
-    };
-    writable(&path)?;
-    Ok(Some((path, weights)))
 }

@@ -202,7 +202,7 @@ fn thresholds(sampled: &[Sampled], flag_rate: f64) -> Thresholds {
         .iter()
         .map(|(measures, statistics)| Evidence::new(measures, statistics))
         .collect();
-    calibrate::usual(&frames, flag_rate)
+    calibrate::usual(&frames, &frames, flag_rate)
 }
 
 /// For people to read; and a number this short passes through JSON unchanged.

@@ -3,7 +3,7 @@
 /** Causes in the order of precedence: the measure and the limit that they belong to, and their meaning. */
 export const CAUSES = {
   'overexposed': ['black', 'max_black', 'Even the darkest parts of the picture are bright.'],
-  'occluded': ['plateau', 'max_plateau', 'Even grey areas cover much of the picture: something opaque is in front.'],
+  'occluded': ['plateau', 'max_plateau', 'Even areas of one grey cover much of the picture: something opaque is in front.'],
   'glare': ['saturated', 'max_saturated', 'Much of the picture is saturated while black is still black.'],
   'underexposed': ['white', 'min_white', 'Even the brightest parts of the picture are dark.'],
   'blurred': ['sharpness', 'min_sharpness', 'The steepest edges are soft: the picture is out of focus, or moved.'],
@@ -24,7 +24,7 @@ export const MEASURES = [
   ['standard_deviation', 'standard deviation', '', 'How far the probability of the class scatters over the passes.'],
   ['passes', 'passes', '', 'Stochastic passes that were sampled for this frame.'],
   ['black', 'black level', '', 'Luma of the darkest twentieth of the picture; over-exposure and fog raise it.'],
-  ['plateau', 'even grey areas', '', 'Share of the picture; something opaque in front raises it.'],
+  ['plateau', 'even areas of one grey', '', 'Share of the picture; something opaque in front raises it.'],
   ['saturated', 'saturated', '', 'Share of the picture that is white out; glare raises it.'],
   ['white', 'white level', '', 'Luma of the brightest fiftieth of the picture; it falls with exposure.'],
   ['sharpness', 'sharpness', '', 'Steepness of the steepest edges; 1 is hard, more is noise.'],

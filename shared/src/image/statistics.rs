@@ -30,9 +30,11 @@ pub struct FrameStatistics {
     pub sharpness: f32,
     /// Share of pixels at 250/255 or above, 0..=1. Glare raises it.
     pub saturated: f32,
-    /// Share of pixels inside even grey areas, 0..=1: unlike the neighbours to the left and above by
-    /// 2/255 at most, more than 12/255 above `black`, and not saturated. Something opaque in front
-    /// raises it; an even background, which gives the black level, does not.
+    /// Share of pixels inside even areas of one grey, 0..=1: unlike the neighbours to the left and
+    /// above by 2/255 at most, more than 12/255 above `black`, not saturated, and no further from each
+    /// other than a fiftieth of `white − black`; of such greys the most frequent. Something opaque in
+    /// front raises it; an even background, which gives the black level, does not, and a sky or a
+    /// road, whose shade changes slowly, does so little.
     pub plateau: f32,
 }
 
@@ -51,6 +53,9 @@ impl FrameStatistics {
     pub const SATURATED: u8 = 250;
     /// How many levels neighbours in an even area differ by at most.
     pub const EVEN: u8 = 2;
+    /// The levels of one grey differ by at most `white − black` divided by this: where there is little
+    /// light, or fog, all greys are close to each other.
+    pub const GREYS: u8 = 50;
     /// How many levels above black an area is no background any more.
     pub const ABOVE_BLACK: u8 = 12;
 
@@ -130,6 +135,8 @@ impl FrameStatistics {
         let saturated = usize::from(Self::SATURATED);
         let above_black = (black + usize::from(Self::ABOVE_BLACK) + 1).min(saturated);
         let total = |of: &[T]| of.iter().map(|&n| n.into()).sum::<u64>();
+        let greys =
+            even[above_black..saturated].windows(1 + (white - black) / usize::from(Self::GREYS));
         let levels: u64 = (0_u64..)
             .zip(&pixels)
             .map(|(level, &n)| level * n.into())
@@ -142,7 +149,7 @@ impl FrameStatistics {
             contrast: ratio((white - black) as u64, (white + black) as u64),
             sharpness: ratio(edge as u64, (white - black) as u64),
             saturated: ratio(total(&pixels[saturated..]), count),
-            plateau: ratio(total(&even[above_black..saturated]), count),
+            plateau: ratio(greys.map(total).max().unwrap_or(0), count),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{Side, Verdict};
 pub enum Cause {
     /// Black level above its limit: even the darkest parts are bright.
     Overexposed = 0,
-    /// Share of even grey areas above its limit: something opaque is in front.
+    /// Share of even areas of one grey above its limit: something opaque is in front.
     Occluded = 1,
     /// Share of saturated pixels above its limit, while black is still black.
     Glare = 2,

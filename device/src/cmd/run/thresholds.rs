@@ -9,7 +9,7 @@ pub(super) struct ThresholdArgs {
     /// Flag pictures whose darkest twentieth reaches beyond this luma, 0 to 1 (cause: overexposed).
     #[arg(long, value_name = "LUMA")]
     max_black: Option<f32>,
-    /// Flag pictures with more than this share of pixels in even grey areas (cause: occluded).
+    /// Flag pictures with more than this share of pixels in even areas of one grey (cause: occluded).
     #[arg(long, value_name = "SHARE")]
     max_plateau: Option<f32>,
     /// Flag pictures with more than this share of saturated pixels (cause: glare).

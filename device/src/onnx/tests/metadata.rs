@@ -25,6 +25,7 @@ fn calibration() -> Calibration {
         delta: 0.05,
         unusual: 0.01,
         data: "mnist:test".into(),
+        pictures: Some("mnist".into()),
         tuning: 2000,
         frames: 8000,
         clips: None,

@@ -139,7 +139,7 @@ impl fmt::Display for ImageError {
             }
             Self::Scratch { expected, got } => write!(
                 f,
-                "resampling this frame takes {expected} words of memory, and there are {got}"
+                "resampling takes {expected} words of memory, there are {got}"
             ),
             Self::Channels { channels, planes } => write!(
                 f,
@@ -154,10 +154,9 @@ impl fmt::Display for ImageError {
                 f,
                 "a shorter side of {side} pixels is less than the model's input, {width}×{height}"
             ),
-            Self::NotBuilt { feature } => write!(
-                f,
-                "this program was built without the feature '{feature}', which that takes"
-            ),
+            Self::NotBuilt { feature } => {
+                write!(f, "this program was built without the feature '{feature}'")
+            }
             Self::Normalisation => {
                 f.write_str("mean and standard deviation must be finite, and the deviation above 0")
             }

@@ -101,10 +101,9 @@ impl Message {
             }
             (Self::Graph, 15) | (Self::Attribute, 22 | 23) => Self::SparseTensor,
             (Self::Graph, 11..=13) | (Self::Function, 12) => Self::Value,
-            (Self::Value, 2)
+            (Self::Value | Self::MapType, 2)
             | (Self::Attribute, 14 | 15)
-            | (Self::ElementType, 1)
-            | (Self::MapType, 2) => Self::Type,
+            | (Self::ElementType, 1) => Self::Type,
             (Self::Type, 1 | 8) => Self::TensorType,
             (Self::Type, 4 | 9) => Self::ElementType,
             (Self::Type, 5) => Self::MapType,
@@ -119,11 +118,10 @@ impl Message {
             | (Self::Value, 4) => Self::Entry,
             (Self::Node, 1..=4 | 7 | 8)
             | (Self::Tensor, 8)
-            | (Self::Graph, 2)
+            | (Self::Graph | Self::Dimension, 2)
             | (Self::Function, 1 | 4..=6 | 10)
             | (Self::Attribute, 1 | 21)
-            | (Self::Value, 1)
-            | (Self::Dimension, 2) => return Name,
+            | (Self::Value, 1) => return Name,
             (Self::Tensor, 1 | 5 | 7 | 11) | (Self::Attribute, 8) | (Self::SparseTensor, 3) => {
                 return Packed;
             }

@@ -260,6 +260,12 @@ impl Source {
         })
     }
 
+    /// Replaces the form in which pictures serve, from the next one on; a camera keeps the one that it was
+    /// opened with.
+    pub fn set_format(&mut self, format: PixelFormat) {
+        self.format = format;
+    }
+
     /// How many frames are left, where that is known.
     #[must_use]
     pub fn remaining(&self) -> Option<usize> {

@@ -116,6 +116,8 @@ fn tolerance(text: &str) -> Result<f64, String> {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let stop = stop_flag()?;
     let seal = Seal::new(args.key.as_deref().map(line_key::read).transpose()?);
+    // A source that is not there is told before a board is asked, who says in what form its pictures serve.
+    let mut source = Source::open(&args.source, PixelFormat::Rgb8, &stop)?;
     let line = SerialLine::open(&args.port, args.baud, Arc::clone(&stop))?.give_up_after(STALL);
     let name = args.port.display().to_string();
     let mut board = Board::new(line, name, seal, args.baud, args.timeout, Arc::clone(&stop));
@@ -124,7 +126,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let hello = board.greet(&mut |packet, link| view.packet(packet, link).map(drop))?;
     let Some(hello) = hello else { interrupted() };
     let input = Input::of(&hello, args.pixel_format)?;
-    let mut source = Source::open(&args.source, input.wanted.pixel_format(), &stop)?;
+    source.set_format(input.wanted.pixel_format());
     let check = args
         .check
         .as_ref()

@@ -15,7 +15,9 @@ pub fn plug(guest: &mut Guest, more: &str) {
     guest.run("for d in 0 1; do v4l2-ctl -d /dev/video$d --set-dv-bt-timings index=0; done");
 }
 
-/// Unloads the driver, once the last program has closed the camera.
+/// Unloads the driver, once the last program has closed the camera. One that opens it again as soon as it
+/// is there (vivid plugs itself in again when its last user has gone) has it pulled out until it is caught
+/// waiting.
 ///
 /// # Panics
 /// If some program does not.
@@ -23,7 +25,8 @@ pub fn unload(guest: &mut Guest) {
     hide(guest);
     // A minute: an emulated processor that has to share a real one takes its time.
     guest.run(
-        "for i in $(seq 300); do rmmod vivid 2>/dev/null && break; sleep 0.2; done; ! test -e /dev/video0",
+        "for i in $(seq 60); do rmmod vivid 2>/dev/null && break; \
+         v4l2-ctl -d /dev/video0 --set-ctrl disconnect=1 >/dev/null 2>&1; sleep 0.2; done; ! test -e /dev/video0",
     );
 }
 

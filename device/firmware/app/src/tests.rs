@@ -9,7 +9,7 @@ use std::vec::Vec;
 
 use embedded_hal::digital::{self, OutputPin};
 use embedded_io::{ErrorType, Read, ReadReady, Write};
-use shared::image::FrameStatistics;
+use shared::image::{FrameStatistics, FrameView};
 use shared::triage::Causes;
 use shared::wire::delivery::{Acknowledgement, Stream};
 use shared::wire::frame::{Deframer, MAX_FRAME};
@@ -226,7 +226,8 @@ fn what_is_wrong_with_a_plan_is_named() {
 fn frames_are_refused_for_lack_of_a_plan() {
     let mut bench = Bench::new(&[], None, plenty);
     let _ = bench.after(0.0);
-    for part in FramePart::split(7, 28, &[0; 784]) {
+    let picture = FrameView::grey(28, 28, &[0; 784]).expect("whole");
+    for part in FramePart::split(7, &picture) {
         bench.send(&Request::Frame(part));
     }
     let said = bench.after(0.0);

@@ -95,7 +95,7 @@ impl<'a> Column<'a> {
     pub(super) unsafe fn at(self, place: u32) -> u32 {
         let place = (place as usize).wrapping_sub(self.shift);
         debug_assert!(place < self.weights.len());
-        // SAFETY: the caller's.
+        // SAFETY: the place is that of a tap, as the caller promises.
         unsafe { *self.weights.get_unchecked(place) }
     }
 }

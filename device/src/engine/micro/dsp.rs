@@ -115,7 +115,7 @@ pub(super) unsafe fn sums<const C: usize>(
 ) -> [i32; C] {
     for [factor, place] in gathered {
         for i in 0..C {
-            // SAFETY: the caller's.
+            // SAFETY: each place is that of a tap of each column, as the caller promises.
             let weights = unsafe { columns[i].at(*place) };
             sums[i] = multiply_add_pairs(weights, *factor, sums[i]);
         }

@@ -126,7 +126,7 @@ impl Number for F32 {
     ) -> [f32; C] {
         for [factor, place] in gathered {
             for i in 0..C {
-                // SAFETY: the caller's.
+                // SAFETY: each place is that of a tap of each column, as the caller promises.
                 let weight = unsafe { columns[i].at(*place) };
                 sums[i] += f32::from_bits(weight) * f32::from_bits(*factor);
             }
@@ -213,7 +213,7 @@ impl Number for Int8 {
         columns: [Column<'_>; C],
         sums: [i32; C],
     ) -> [i32; C] {
-        // SAFETY: the caller's.
+        // SAFETY: each place is that of a tap of each column, as the caller promises.
         unsafe { super::dsp::sums(gathered, columns, sums) }
     }
     #[inline(always)]

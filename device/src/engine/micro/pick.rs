@@ -217,7 +217,7 @@ impl View<'_, u8> {
         let mut largest = 0;
         let mut place = |row: usize, column: usize| {
             let [mask, value] = [0, 1].map(|i| row * self.down[i] + column * self.right[i]);
-            // SAFETY: the caller's.
+            // SAFETY: row and column are of the window, which lies within the image, as the caller promises.
             let (mask, value) = unsafe {
                 (
                     masks.add(mask).cast::<u32>().read_unaligned(),

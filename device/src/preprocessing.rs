@@ -97,11 +97,10 @@ pub struct PreprocessingOptions {
     pub std: Vec<f32>,
 }
 
-/// The value of a name, among those there are.
+/// The value of a name, or which names there are.
 #[cfg(feature = "log")]
 fn choose<T: Copy>(all: &[(&str, T)], what: &str, text: &str) -> Result<T, String> {
-    let found = all.iter().find(|(name, _)| *name == text);
-    found.map(|(_, value)| *value).ok_or_else(|| {
+    shared::image::named(all, text).ok_or_else(|| {
         let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
         format!("'{text}' is no {what}: use {}", names.join(", "))
     })
@@ -340,7 +339,7 @@ impl Seen {
             let colour = [0, 1, 2].map(|number| level(plane(number % planes)[pixel]));
             format.write(colour, &mut self.pixels);
         }
-        FrameView::new(format, width, height, width * format.bytes(), &self.pixels)
+        FrameView::packed(format, width, height, &self.pixels)
     }
 }
 

@@ -35,7 +35,7 @@ mod tests {
             (PixelFormat::Rgb565, vec![[255; 3], [255, 0, 0]]),
             (PixelFormat::Rgb8, vec![[255, 255, 0], [248, 1, 2]]),
         ] {
-            let picture = FrameView::new(format, 2, 1, 2 * format.bytes(), &bytes).expect("whole");
+            let picture = FrameView::packed(format, 2, 1, &bytes).expect("whole");
             let file = png(&picture).expect("encoded");
             let read = image::load_from_memory(&file).expect("a PNG file");
             assert_eq!(read.color().has_color(), format.is_colour());

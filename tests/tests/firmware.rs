@@ -186,10 +186,7 @@ fn colours_are_judged_as_on_this_machine() {
     }
     let views: Vec<_> = pictures
         .iter()
-        .map(|(format, pixels)| {
-            let stride = SIDE * format.bytes();
-            FrameView::new(*format, SIDE, SIDE, stride, pixels).expect("whole")
-        })
+        .map(|(format, pixels)| FrameView::packed(*format, SIDE, SIDE, pixels).expect("whole"))
         .collect();
     for format in ["f32", "int8"] {
         let plan = folder.path().join(format!("{format}.plan"));

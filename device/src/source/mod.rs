@@ -73,8 +73,7 @@ impl Frame {
     /// # Errors
     /// If the sizes and the pixels do not fit together.
     pub fn view(&self) -> Result<FrameView<'_>, ImageError> {
-        let stride = self.width * self.format.bytes();
-        FrameView::new(self.format, self.width, self.height, stride, &self.pixels)
+        FrameView::packed(self.format, self.width, self.height, &self.pixels)
     }
 }
 

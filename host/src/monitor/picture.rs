@@ -29,8 +29,7 @@ impl Picture {
     /// # Errors
     /// If there are not `width` × `height` pixels.
     pub fn view(&self) -> Result<FrameView<'_>, ImageError> {
-        let stride = self.width * self.format.bytes();
-        FrameView::new(self.format, self.width, self.height, stride, &self.pixels)
+        FrameView::packed(self.format, self.width, self.height, &self.pixels)
     }
 
     /// The picture as a PNG file.

@@ -5,6 +5,13 @@ use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// The value of a name, among those there are.
+#[must_use]
+pub fn named<T: Copy>(all: &[(&str, T)], text: &str) -> Option<T> {
+    let found = all.iter().find(|(name, _)| *name == text);
+    found.map(|(_, value)| *value)
+}
+
 /// The planes of a model's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

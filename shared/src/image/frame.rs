@@ -119,12 +119,25 @@ impl<'a> FrameView<'a> {
         })
     }
 
+    /// A frame whose rows follow each other without padding.
+    ///
+    /// # Errors
+    /// As [`FrameView::new`].
+    pub fn packed(
+        format: PixelFormat,
+        width: usize,
+        height: usize,
+        data: &'a [u8],
+    ) -> Result<Self, ImageError> {
+        Self::new(format, width, height, width * format.bytes(), data)
+    }
+
     /// A frame of one byte of luma a pixel, without padding.
     ///
     /// # Errors
     /// As [`FrameView::new`].
     pub fn grey(width: usize, height: usize, data: &'a [u8]) -> Result<Self, ImageError> {
-        Self::new(PixelFormat::Grey8, width, height, width, data)
+        Self::packed(PixelFormat::Grey8, width, height, data)
     }
 
     /// How its pixels lie in memory.

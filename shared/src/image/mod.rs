@@ -19,7 +19,7 @@ mod preprocess;
 mod resample;
 mod statistics;
 
-pub use choices::{Channels, Geometry, Interpolation, ValueRange};
+pub use choices::{Channels, Geometry, Interpolation, NoGeometry, ValueRange, named};
 pub use frame::{FrameView, PixelFormat, luma};
 pub use preprocess::{MAX_CHANNELS, Plan, Preprocessing};
 pub use statistics::{FrameStatistics, Normalisation};

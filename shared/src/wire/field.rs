@@ -38,12 +38,6 @@ fn parse<T: FromStr>(text: &str) -> Result<T, FrameError> {
     text.parse().map_err(|_| FrameError::Content)
 }
 
-/// The value of a name, among those there are.
-pub(super) fn named<T: Copy>(all: &[(&str, T)], text: &str) -> Option<T> {
-    let found = all.iter().find(|(name, _)| *name == text);
-    found.map(|(_, value)| *value)
-}
-
 /// Exactly `N` numbers with a separator between them.
 pub(super) fn read_numbers<T: FromStr + Copy + Default, const N: usize>(
     text: &str,

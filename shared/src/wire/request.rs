@@ -141,9 +141,12 @@ impl<'a> Received<'a> {
     /// [`ImageError::Data`] if there are fewer pixels than its size says, as of no frame from an
     /// [`Assembly`].
     pub fn picture(&self) -> Result<FrameView<'a>, ImageError> {
-        let width = usize::from(self.width);
-        let stride = width * self.format.bytes();
-        FrameView::new(self.format, width, self.height.into(), stride, self.pixels)
+        FrameView::packed(
+            self.format,
+            self.width.into(),
+            self.height.into(),
+            self.pixels,
+        )
     }
 }
 

@@ -15,15 +15,15 @@ use core::fmt::{self, Write};
 
 use crate::image::{
     Channels, FrameStatistics, Interpolation, MAX_CHANNELS, Normalisation, PixelFormat,
-    Preprocessing, ValueRange,
+    Preprocessing, ValueRange, named,
 };
 use crate::triage::{Causes, Thresholds};
 
 use super::decimal::Fixed;
 use super::delivery::{DeliveryStatistics, Guarantee, Ticket};
 use super::field::{
-    Fields, NO_LABELS, NO_NUMBER, Name, Pixels, named, read_hex, read_labels, read_name,
-    read_numbers, read_pixels, upper_hex,
+    Fields, NO_LABELS, NO_NUMBER, Name, Pixels, read_hex, read_labels, read_name, read_numbers,
+    read_pixels, upper_hex,
 };
 use super::message::{
     Echo, Hello, LineStatistics, Message, Notice, OLDEST_VERSION, PROTOCOL_VERSION, Packet,

@@ -88,7 +88,7 @@ fn prepared<'a>(
     let (to_width, to_height) = (words.decimal()?, words.decimal()?);
     let mut data = [0; MAX_BYTES];
     let data = bytes(words.text()?, &mut data)?;
-    let frame = FrameView::new(format, width, height, width * format.bytes(), data).ok()?;
+    let frame = FrameView::packed(format, width, height, data).ok()?;
     let preprocessing = Preprocessing {
         channels,
         geometry,

@@ -82,8 +82,8 @@ impl<'m> Judge<'m> {
         }
     }
 
-    /// Judges one frame, which was whole at `captured_us`; `of` says where it comes from. The report's age
-    /// and latency are left open.
+    /// Judges one frame, which was whole at `captured_us`; `origin` says where it comes from. The report's
+    /// age and latency are left open.
     ///
     /// # Errors
     /// The notice to answer with.
